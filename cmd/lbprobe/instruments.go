@@ -1,0 +1,126 @@
+// SPDX-License-Identifier: Apache-2.0
+// Copyright The lbmatrix Authors
+
+package main
+
+import (
+	"context"
+	"errors"
+	"flag"
+	"fmt"
+	"net/netip"
+	"os"
+	"strings"
+	"time"
+
+	"github.com/lbmatrix/lbmatrix/harness/probe"
+	"github.com/lbmatrix/lbmatrix/harness/probe/arp"
+	"github.com/lbmatrix/lbmatrix/harness/probe/forward"
+	"github.com/lbmatrix/lbmatrix/harness/probe/idle"
+	"github.com/lbmatrix/lbmatrix/harness/probe/load"
+	"github.com/lbmatrix/lbmatrix/harness/probe/serve"
+	"github.com/lbmatrix/lbmatrix/harness/probe/stream"
+)
+
+func arpCommand(flags *flag.FlagSet) instrument {
+	var c arp.Config
+	flags.StringVar(&c.Interface, "interface", "eth0", "ask on this interface")
+	flags.Func("target", "an IPv4 `address` to ask for; repeated, or separated by commas", func(text string) error {
+		for field := range strings.SplitSeq(text, ",") {
+			address, err := netip.ParseAddr(field)
+			if err != nil {
+				return err
+			}
+			c.Targets = append(c.Targets, address)
+		}
+		return nil
+	})
+	flags.IntVar(&c.Count, "count", 5, "rounds; 0 is until stopped")
+	flags.DurationVar(&c.Interval, "interval", 200*time.Millisecond, "time between rounds; the targets are spread within it")
+	flags.DurationVar(&c.Settle, "settle", time.Second, "listen for this long after the last probe")
+	flags.BoolVar(&c.ProbeMode, "probe-mode", false, "ask from 0.0.0.0 (RFC 5227)")
+	flags.Func("source", "ask from this IPv4 `address` (default: the interface's)", parseAddr(&c.Source))
+	return func(ctx context.Context, w *stream.Writer) error { return arp.Run(ctx, c, w) }
+}
+
+func loadCommand(flags *flag.FlagSet) instrument {
+	var c load.Config
+	flags.StringVar(&c.Mode, "mode", probe.ModeHTTPNew, "tcp-connect, http-new, http-keepalive or udp-echo")
+	flags.Func("target", "`name=address:port`; repeated: request i goes to target i mod n", func(text string) error {
+		name, address, ok := strings.Cut(text, "=")
+		if !ok {
+			return errors.New("want name=address:port")
+		}
+		c.Targets = append(c.Targets, probe.LoadTarget{Name: name, Address: address})
+		return nil
+	})
+	flags.Float64Var(&c.Rate, "rate", 100, "requests per second over all targets")
+	flags.Int64Var(&c.Count, "count", 0, "requests over all targets; 0: by --duration")
+	flags.DurationVar(&c.Duration, "duration", 0, "how long to send; with no --count either: until stopped")
+	flags.Int64Var(&c.Warmup, "warmup", 0, "keep the first requests out of the histograms")
+	flags.DurationVar(&c.Timeout, "timeout", 2*time.Second, "of one request")
+	flags.DurationVar(&c.Late, "late", time.Millisecond, "a request sent later than this after it was due counts as late")
+	flags.IntVar(&c.MaxInFlight, "max-in-flight", 1024, "a request due with this many unfinished is dropped")
+	flags.IntVar(&c.Payload, "payload", 32, "bytes of an udp-echo datagram")
+	flags.DurationVar(&c.Drain, "drain", time.Second, "let requests in flight end for this long once stopped")
+	flags.Func("source", "send from this `address`", parseAddr(&c.Source))
+	return func(ctx context.Context, w *stream.Writer) error {
+		if c.Count != 0 && c.Duration != 0 {
+			return usageError{errors.New("--count and --duration exclude each other")}
+		}
+		return load.Run(ctx, c, w)
+	}
+}
+
+func serveCommand(flags *flag.FlagSet) instrument {
+	http := flags.String("http", ":8080", "serve HTTP on this `address`; empty is not")
+	tcp := flags.String("tcp", ":8081", "serve TCP echo on this `address`; empty is not")
+	udp := flags.String("udp", ":8080", "serve UDP echo on this `address`; empty is not")
+	grace := flags.Duration("grace", 5*time.Second, "let open requests end for this long")
+	return func(ctx context.Context, w *stream.Writer) error {
+		c, err := serve.Listen(ctx, *http, *tcp, *udp)
+		if err != nil {
+			return failed(ctx, w, "serve", err)
+		}
+		c.Pod, c.Node, c.Grace = os.Getenv("POD_NAME"), os.Getenv("NODE_NAME"), *grace
+		return serve.Run(ctx, c, w)
+	}
+}
+
+func idleCommand(*flag.FlagSet) instrument {
+	return func(ctx context.Context, w *stream.Writer) error {
+		return idle.Run(ctx, idle.Config{Reap: os.Getpid() == 1}, w)
+	}
+}
+
+func forwardCommand(flags *flag.FlagSet) instrument {
+	fd := flags.Int("listen-fd", 3, "the inherited listening socket's `descriptor`")
+	to := flags.String("to", "", "`host:port` to carry connections to")
+	return func(ctx context.Context, w *stream.Writer) error {
+		if *to == "" {
+			return usageError{errors.New("--to is needed")}
+		}
+		listener, err := forward.Inherit(*fd)
+		if err != nil {
+			return failed(ctx, w, "forward", err)
+		}
+		return forward.Run(ctx, forward.Config{Listener: listener, To: *to}, w)
+	}
+}
+
+// failed writes the stream of an instrument that could not be set up: a run has
+// its end record whatever became of it.
+func failed(ctx context.Context, w *stream.Writer, name string, err error) error {
+	return w.Session(ctx, probe.Start{Instrument: name}, nil, func(context.Context) (any, error) { return nil, err })
+}
+
+func parseAddr(to *netip.Addr) func(string) error {
+	return func(text string) error {
+		address, err := netip.ParseAddr(text)
+		if err != nil {
+			return fmt.Errorf("parse address: %w", err)
+		}
+		*to = address
+		return nil
+	}
+}

@@ -1,0 +1,111 @@
+// SPDX-License-Identifier: Apache-2.0
+// Copyright The lbmatrix Authors
+
+package main
+
+import (
+	"bytes"
+	"context"
+	"io"
+	"net"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/lbmatrix/lbmatrix/harness/probe"
+	"github.com/lbmatrix/lbmatrix/harness/probe/stream"
+)
+
+func endReason(t *testing.T, out []byte) string {
+	t.Helper()
+	records, err := stream.Read(bytes.NewReader(out))
+	require.NoError(t, err, "every run leaves a whole stream")
+	end, err := probe.Decode[probe.End](records[len(records)-1])
+	require.NoError(t, err)
+	return end.Reason
+}
+
+func TestExitCodesAndReasons(t *testing.T) {
+	closed, err := net.Listen("tcp", "127.0.0.1:0")
+	require.NoError(t, err)
+	require.NoError(t, closed.Close())
+	target := "--target=vip=" + closed.Addr().String()
+	for _, test := range []struct {
+		args   string
+		code   int
+		reason string // empty: no stream
+	}{
+		{"", 2, ""},
+		{"help", 0, ""},
+		{"dance", 2, ""},
+		{"arp --nonsense", 2, ""},
+		{"arp --help", 0, ""},
+		{"arp extra", 2, ""},
+		{"arp --stdin sometimes", 2, ""},
+		{"forward", 2, ""},
+		{"forward --to x:1 --listen-fd 1000", 1, probe.ReasonError},
+		{"load --count 1 --duration 1s", 2, ""},
+		{"load --stdin ignore", 1, probe.ReasonError},
+		{"arp --interface absent0 --target 10.0.0.1 --stdin ignore", 1, probe.ReasonError},
+		{"serve --http 256.0.0.1:x", 1, probe.ReasonError},
+		{"load --stdin ignore --mode tcp-connect --count 3 " + target, 0, probe.ReasonDone},
+		{"load --mode tcp-connect --rate 1 " + target, 0, probe.ReasonStdinClosed},
+		{"load --stdin ignore --deadline 50ms --mode tcp-connect " + target, 0, probe.ReasonDeadline},
+		{"idle --deadline 50ms", 0, probe.ReasonDeadline},
+		{"idle --until-stdin-eof", 0, probe.ReasonStdinClosed},
+		{"serve --http 127.0.0.1:0 --tcp= --udp= --deadline 50ms", 0, probe.ReasonDeadline},
+	} {
+		t.Run(test.args, func(t *testing.T) {
+			var out, stderr bytes.Buffer
+			code := run(t.Context(), strings.Fields(test.args), strings.NewReader(""), &out, &stderr)
+			require.Equal(t, test.code, code, stderr.String())
+			if test.reason != "" {
+				require.Equal(t, test.reason, endReason(t, out.Bytes()))
+			}
+			require.Equal(t, code != 0, stderr.Len() > 0 && !strings.Contains(test.args, "help"))
+		})
+	}
+}
+
+// The real binary: static, small, ends with its stdin, and with SIGTERM.
+func TestBinary(t *testing.T) {
+	if testing.Short() {
+		t.Skip("builds the binary")
+	}
+	binary := filepath.Join(t.TempDir(), "lbprobe")
+	build := exec.CommandContext(t.Context(), "go", "build", "-trimpath", "-ldflags=-s -w", "-o", binary, ".")
+	build.Env = append(os.Environ(), "CGO_ENABLED=0")
+	message, err := build.CombinedOutput()
+	require.NoError(t, err, string(message))
+	info, err := os.Stat(binary)
+	require.NoError(t, err)
+	require.Less(t, info.Size(), int64(10<<20))
+
+	for _, end := range []string{probe.ReasonStdinClosed, probe.ReasonCancelled} {
+		ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+		defer cancel()
+		command := exec.CommandContext(ctx, binary, "serve", "--until-stdin-eof", "--http=127.0.0.1:0", "--tcp=", "--udp=")
+		stdin, err := command.StdinPipe()
+		require.NoError(t, err)
+		stdout, err := command.StdoutPipe()
+		require.NoError(t, err)
+		require.NoError(t, command.Start())
+		first := make([]byte, 4096)
+		n, err := stdout.Read(first) // it runs
+		require.NoError(t, err)
+		if end == probe.ReasonCancelled {
+			require.NoError(t, command.Process.Signal(os.Interrupt))
+		} else {
+			require.NoError(t, stdin.Close())
+		}
+		rest, err := io.ReadAll(stdout)
+		require.NoError(t, err)
+		require.NoError(t, command.Wait())
+		require.Equal(t, end, endReason(t, append(first[:n], rest...)))
+	}
+}

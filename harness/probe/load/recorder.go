@@ -1,0 +1,228 @@
+// SPDX-License-Identifier: Apache-2.0
+// Copyright The lbmatrix Authors
+
+package load
+
+import (
+	"cmp"
+	"maps"
+	"net"
+	"slices"
+	"sync"
+	"time"
+
+	"github.com/lbmatrix/lbmatrix/harness/probe"
+	"github.com/lbmatrix/lbmatrix/harness/probe/stream"
+)
+
+// outcome is one request that was sent.
+type outcome struct {
+	number        int64
+	target        int
+	due, sent, at time.Time // at: when it ended
+	late          bool
+	cancelled     bool // ended because the run did: no fact about the target
+	answer        answer
+	err           error
+}
+
+// recorder turns outcomes into records. A bucket is written as soon as its time
+// has passed and its last request has ended, so that a run that is killed has
+// written nearly everything it knew.
+type recorder struct {
+	config Config
+	out    *stream.Writer
+	start  time.Time
+
+	mu      sync.Mutex
+	targets []*targetState
+}
+
+type targetState struct {
+	name              string
+	totals            probe.LoadTotals
+	response, service *latencies
+	backends          map[string]probe.BackendCount
+	buckets           map[int64]*bucket
+}
+
+type bucket struct {
+	probe.LoadBucket
+	pending int
+}
+
+func newRecorder(c Config, out *stream.Writer, start time.Time) *recorder {
+	r := &recorder{config: c, out: out, start: start}
+	for _, target := range c.Targets {
+		r.targets = append(r.targets, &targetState{
+			name: target.Name, totals: probe.LoadTotals{ErrorKinds: map[string]int64{}},
+			response: newLatencies(), service: newLatencies(),
+			backends: map[string]probe.BackendCount{}, buckets: map[int64]*bucket{},
+		})
+	}
+	return r
+}
+
+func (r *recorder) bucket(t *targetState, due time.Time) *bucket {
+	i := int64(due.Sub(r.start) / r.config.Bucket)
+	b := t.buckets[i]
+	if b == nil {
+		b = &bucket{LoadBucket: probe.LoadBucket{
+			Target: t.name, StartNS: r.start.Add(time.Duration(i) * r.config.Bucket).UnixNano(),
+			WidthMS: int(r.config.Bucket.Milliseconds()),
+		}}
+		t.buckets[i] = b
+	}
+	return b
+}
+
+// scheduled notes a request that falls due. A dropped one has no outcome.
+func (r *recorder) scheduled(target int, due time.Time, dropped bool) error {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	t := r.targets[target]
+	b := r.bucket(t, due)
+	t.totals.Scheduled++
+	b.Requests++
+	if dropped {
+		t.totals.Dropped++
+		b.Dropped++
+	} else {
+		b.pending++
+	}
+	return r.flush(t, int64(due.Sub(r.start)/r.config.Bucket))
+}
+
+// ended notes an outcome.
+func (r *recorder) ended(o outcome) error {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	t := r.targets[o.target]
+	b := r.bucket(t, o.due)
+	b.pending--
+	if o.late {
+		t.totals.Late++
+		b.Late++
+	}
+	switch {
+	case o.cancelled:
+		t.totals.Cancelled++
+		return nil
+	case o.err != nil:
+		return r.failed(t, b, o)
+	default:
+		return r.succeeded(t, b, o)
+	}
+}
+
+func (r *recorder) failed(t *targetState, b *bucket, o outcome) error {
+	kind := Classify(o.err)
+	t.totals.Completed++
+	t.totals.Errors++
+	t.totals.ErrorKinds[kind]++
+	b.Errors++
+	return r.out.Emit(probe.KindLoadError, probe.LoadError{
+		Target: t.name, Request: o.number, DueNS: o.due.UnixNano(), EndNS: o.at.UnixNano(),
+		ErrorKind: kind, Message: o.err.Error(), Peer: r.config.Targets[o.target].Address,
+		Local: o.answer.local, Warmup: o.number < r.config.Warmup,
+	})
+}
+
+func (r *recorder) succeeded(t *targetState, b *bucket, o outcome) error {
+	t.totals.Completed++
+	t.totals.OK++
+	b.OK++
+	at, response := o.at.UnixNano(), o.at.Sub(o.due)
+	if b.FirstOKNS == 0 || at < b.FirstOKNS {
+		b.FirstOKNS = at
+	}
+	b.LastOKNS = max(b.LastOKNS, at)
+	b.MaxResponseNS = max(b.MaxResponseNS, response.Nanoseconds())
+	if o.answer.identity != nil {
+		t.answeredBy(*o.answer.identity)
+	}
+	if o.number < r.config.Warmup {
+		t.totals.WarmupExcluded++
+		return nil
+	}
+	return cmp.Or(t.response.record(response), t.service.record(o.at.Sub(o.sent)))
+}
+
+func (t *targetState) answeredBy(id probe.Identity) {
+	key := cmp.Or(id.Pod, id.Host)
+	count := t.backends[key]
+	if count.Peers == nil {
+		count = probe.BackendCount{Pod: id.Pod, Node: id.Node, Protocol: id.Protocol, Peers: map[string]int{}}
+	}
+	count.Responses++
+	peer := id.Peer
+	if host, _, err := net.SplitHostPort(peer); err == nil {
+		peer = host
+	}
+	count.Peers[peer]++
+	t.backends[key] = count
+}
+
+// flush writes a target's whole buckets before the given one, oldest first.
+func (r *recorder) flush(t *targetState, before int64) error {
+	for _, i := range slices.Sorted(maps.Keys(t.buckets)) {
+		b := t.buckets[i]
+		if i >= before || b.pending > 0 {
+			continue
+		}
+		delete(t.buckets, i)
+		if err := r.out.Emit(probe.KindLoadBucket, b.LoadBucket); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// finish writes what is left, once no request is in flight, and returns the totals.
+func (r *recorder) finish() (probe.LoadTotals, error) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	all := probe.LoadTotals{ErrorKinds: map[string]int64{}, Targets: map[string]probe.LoadTotals{}}
+	var failed error
+	for _, t := range r.targets {
+		all.Targets[t.name] = t.totals
+		add(&all, t.totals)
+		if failed == nil {
+			failed = r.finishTarget(t)
+		}
+	}
+	return all, failed
+}
+
+func (r *recorder) finishTarget(t *targetState) error {
+	if err := r.flush(t, 1<<62); err != nil {
+		return err
+	}
+	for _, h := range []struct {
+		name string
+		l    *latencies
+	}{{probe.HistogramResponse, t.response}, {probe.HistogramService, t.service}} {
+		body, err := h.l.body(t.name, h.name)
+		if err == nil {
+			err = r.out.Emit(probe.KindLoadHistogram, body)
+		}
+		if err != nil {
+			return err
+		}
+	}
+	return r.out.Emit(probe.KindLoadPeers, probe.LoadPeers{Target: t.name, Backends: t.backends})
+}
+
+func add(all *probe.LoadTotals, t probe.LoadTotals) {
+	all.Scheduled += t.Scheduled
+	all.Completed += t.Completed
+	all.OK += t.OK
+	all.Errors += t.Errors
+	all.Late += t.Late
+	all.Dropped += t.Dropped
+	all.Cancelled += t.Cancelled
+	all.WarmupExcluded += t.WarmupExcluded
+	for kind, n := range t.ErrorKinds {
+		all.ErrorKinds[kind] += n
+	}
+}

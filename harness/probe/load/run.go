@@ -1,0 +1,124 @@
+// SPDX-License-Identifier: Apache-2.0
+// Copyright The lbmatrix Authors
+
+package load
+
+import (
+	"context"
+	"sync"
+	"time"
+
+	"github.com/lbmatrix/lbmatrix/harness/probe"
+	"github.com/lbmatrix/lbmatrix/harness/probe/stream"
+)
+
+// Run sends the requests of one run and records them: every anomaly in full,
+// healthy traffic in buckets, and at the end the histograms and the peers of
+// each target. When the run is stopped from outside, no further request is sent
+// and those in flight get Drain to end; what then is left counts as cancelled.
+// It returns an error when the configuration is wrong or w fails; a request that
+// fails is a fact, not an error.
+func Run(ctx context.Context, c Config, w *stream.Writer) error {
+	c, err := c.withDefaults()
+	start := time.Now()
+	return w.Session(ctx, probe.Start{Instrument: "load"}, c.args(start), func(ctx context.Context) (any, error) {
+		if err != nil {
+			return nil, err // said inside the session, so that even this run has its end record
+		}
+		requesters := make([]requester, len(c.Targets))
+		for i, target := range c.Targets {
+			requesters[i] = newRequester(c, target.Address)
+			defer requesters[i].close()
+		}
+		return (&generator{config: c, schedule: Schedule{start, c.Rate}, requesters: requesters, recorder: newRecorder(c, w, start)}).run(ctx)
+	})
+}
+
+// generator sends requests when they are due.
+type generator struct {
+	config     Config
+	schedule   Schedule
+	requesters []requester
+	recorder   *recorder
+}
+
+func (g *generator) run(ctx context.Context) (probe.LoadTotals, error) {
+	// Requests outlive ctx by the drain time.
+	requests, cancel := context.WithCancelCause(context.WithoutCancel(ctx))
+	defer cancel(nil)
+	// A request that cannot be recorded ends the run.
+	ctx, fail := context.WithCancelCause(ctx)
+	defer fail(nil)
+
+	// However early ctx ends, also while the last requests are waited for.
+	defer context.AfterFunc(ctx, func() {
+		timer := time.AfterFunc(g.config.Drain, func() { cancel(context.Canceled) })
+		context.AfterFunc(requests, func() { timer.Stop() })
+	})()
+
+	slots := make(chan struct{}, g.config.MaxInFlight)
+	var inFlight sync.WaitGroup
+	err := g.dispatch(ctx, func(number int64, target int, due time.Time) error {
+		select {
+		case slots <- struct{}{}:
+		default:
+			return g.recorder.scheduled(target, due, true)
+		}
+		if err := g.recorder.scheduled(target, due, false); err != nil {
+			return err
+		}
+		inFlight.Go(func() {
+			defer func() { <-slots }()
+			if err := g.recorder.ended(g.request(requests, number, target, due)); err != nil {
+				fail(err)
+			}
+		})
+		return nil
+	})
+	inFlight.Wait()
+	if err == nil && requests.Err() != nil {
+		err = context.Cause(ctx)
+	}
+	totals, finishErr := g.recorder.finish()
+	if finishErr != nil {
+		err = finishErr
+	}
+	return totals, err
+}
+
+// dispatch calls send for each request when it is due, and never waits for one.
+// If it falls behind, because the machine is busy, it sends what is overdue at
+// once: latencies count from the due time, so the delay is not lost.
+func (g *generator) dispatch(ctx context.Context, send func(number int64, target int, due time.Time) error) error {
+	timer := time.NewTimer(0)
+	defer timer.Stop()
+	<-timer.C
+	for i := int64(0); g.config.Count == 0 || i < g.config.Count; i++ {
+		due := g.schedule.Due(i)
+		if wait := time.Until(due); wait > 0 {
+			timer.Reset(wait)
+			select {
+			case <-timer.C:
+			case <-ctx.Done():
+			}
+		}
+		if ctx.Err() != nil {
+			return context.Cause(ctx)
+		}
+		if err := send(i, int(i%int64(len(g.requesters))), due); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (g *generator) request(ctx context.Context, number int64, target int, due time.Time) outcome {
+	limited, cancel := context.WithTimeout(ctx, g.config.Timeout)
+	defer cancel()
+	o := outcome{number: number, target: target, due: due, sent: time.Now()}
+	o.late = o.sent.Sub(due) > g.config.Late
+	o.answer, o.err = g.requesters[target].do(limited)
+	o.at = time.Now()
+	o.cancelled = o.err != nil && ctx.Err() != nil
+	return o
+}

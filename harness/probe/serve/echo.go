@@ -1,0 +1,64 @@
+// SPDX-License-Identifier: Apache-2.0
+// Copyright The lbmatrix Authors
+
+package serve
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"io"
+	"sync"
+	"syscall"
+	"time"
+)
+
+// serveTCP greets each connection with its identity line and then echoes, until
+// the peer closes its side.
+func (b *backend) serveTCP(ctx context.Context) error {
+	defer context.AfterFunc(ctx, func() { _ = b.config.TCP.Close() })()
+	var open sync.WaitGroup
+	defer open.Wait()
+	for {
+		conn, err := b.config.TCP.Accept()
+		switch {
+		case exhausted(err):
+			time.Sleep(50 * time.Millisecond) // out of descriptors: others will close
+			continue
+		case err != nil:
+			return err
+		}
+		b.tcp.Add(1)
+		open.Go(func() {
+			defer conn.Close()
+			defer context.AfterFunc(ctx, func() { _ = conn.Close() })()
+			if _, err := conn.Write(line(b.identity("tcp", conn.RemoteAddr(), conn.LocalAddr()))); err != nil {
+				return
+			}
+			_, _ = io.Copy(conn, conn) // how it ends is the client's to record
+		})
+	}
+}
+
+// exhausted tells the errors of Accept that pass.
+func exhausted(err error) bool {
+	return errors.Is(err, syscall.EMFILE) || errors.Is(err, syscall.ENFILE) || errors.Is(err, syscall.ECONNABORTED)
+}
+
+// serveUDP answers each datagram with its identity and the length received. The
+// answer does not carry the payload: large datagrams are tested one way at a time.
+func (b *backend) serveUDP(ctx context.Context) error {
+	defer context.AfterFunc(ctx, func() { _ = b.config.UDP.Close() })()
+	buffer := make([]byte, 64<<10)
+	for {
+		n, peer, err := b.config.UDP.ReadFrom(buffer)
+		if err != nil {
+			return err
+		}
+		b.udp.Add(1)
+		id := b.identity("udp", peer, nil)
+		id.Length = n
+		// A peer that cannot be reached is no reason to stop serving the others.
+		_, _ = b.config.UDP.WriteTo(bytes.TrimRight(line(id), "\n"), peer)
+	}
+}
