@@ -1,0 +1,140 @@
+// SPDX-License-Identifier: Apache-2.0
+// Copyright The lbmatrix Authors
+
+package scenario
+
+import "time"
+
+// APIVersion and Kind head every scenario file.
+const (
+	APIVersion = "lbmatrix/v1alpha1"
+	Kind       = "Scenario"
+)
+
+// Scenario is what one run should be: a data plane, the cluster and components
+// that make it, the limits it is judged by and the mutations that prove its checks.
+type Scenario struct {
+	APIVersion string   `yaml:"apiVersion" json:"apiVersion" jsonschema:"lbmatrix/v1alpha1"`
+	Kind       string   `yaml:"kind" json:"kind" jsonschema:"Scenario"`
+	Metadata   Metadata `yaml:"metadata" json:"metadata" jsonschema:"how the scenario is named and described"`
+	Spec       Spec     `yaml:"spec" json:"spec" jsonschema:"what is built and how it is judged"`
+}
+
+// Metadata names a scenario. Name is kebab-case, at most 50 characters: names of
+// containers, networks and JUnit suites derive from it.
+type Metadata struct {
+	Name        string `yaml:"name" json:"name" jsonschema:"kebab-case, at most 50 characters"`
+	Title       string `yaml:"title" json:"title" jsonschema:"one line for people"`
+	Description string `yaml:"description,omitempty" json:"description,omitempty" jsonschema:"why this scenario exists and what it is expected to show"`
+}
+
+// Spec is the body of a scenario.
+type Spec struct {
+	DataPlane    DataPlane    `yaml:"dataPlane" json:"dataPlane" jsonschema:"the data plane that must be proved to be running"`
+	Cluster      Cluster      `yaml:"cluster" json:"cluster" jsonschema:"the cluster that is created"`
+	Components   []Component  `yaml:"components" json:"components" jsonschema:"installed with Helm, in this order"`
+	LoadBalancer LoadBalancer `yaml:"loadBalancer" json:"loadBalancer" jsonschema:"the load-balancer addresses and how they are announced"`
+	Backend      Backend      `yaml:"backend,omitempty" json:"backend,omitempty" jsonschema:"the workload behind the load balancer"`
+	Limits       Limits       `yaml:"limits,omitempty" json:"limits,omitempty" jsonschema:"what the checks allow; every field has a default"`
+	Mutations    []Mutation   `yaml:"mutations,omitempty" json:"mutations,omitempty" jsonschema:"ways the healthy cluster is broken to prove that the named checks catch it"`
+}
+
+// Proxy says who programs Services.
+type Proxy string
+
+// The data planes a scenario can name.
+const (
+	ProxyIPTables Proxy = "iptables"
+	ProxyIPVS     Proxy = "ipvs"
+	ProxyNFTables Proxy = "nftables"
+)
+
+// Forwarding is how a request that enters at the announcer reaches a backend elsewhere.
+type Forwarding string
+
+// The forwarding modes.
+const (
+	ForwardingSNAT Forwarding = "snat"
+	ForwardingDSR  Forwarding = "dsr"
+)
+
+// DataPlane is what the scenario claims to run, and what dataplane-active proves.
+type DataPlane struct {
+	Proxy      Proxy      `yaml:"proxy" json:"proxy" jsonschema:"iptables, ipvs or nftables: kube-proxy's mode"`
+	Forwarding Forwarding `yaml:"forwarding,omitempty" json:"forwarding,omitempty" jsonschema:"snat (default) or dsr"`
+	StrictARP  bool       `yaml:"strictARP,omitempty" json:"strictARP,omitempty" jsonschema:"kube-proxy's ipvs.strictARP; only read in ipvs mode"`
+}
+
+// CNI says how pods are connected.
+type CNI string
+
+// CNIStatic is ptp with host-local addresses and a route per peer node, written by
+// the harness: no agent, nothing that could interfere with what is measured.
+const CNIStatic CNI = "static"
+
+// Cluster is the cluster under test.
+type Cluster struct {
+	Provider              string `yaml:"provider,omitempty" json:"provider,omitempty" jsonschema:"kind (default)"`
+	Kubernetes            string `yaml:"kubernetes" json:"kubernetes" jsonschema:"version, for example v1.35.4"`
+	Workers               int    `yaml:"workers" json:"workers" jsonschema:"number of worker nodes, 1 to 9; there is one control plane"`
+	CNI                   CNI    `yaml:"cni" json:"cni" jsonschema:"static: ptp and host-local with a route per peer node"`
+	PodSubnet             string `yaml:"podSubnet,omitempty" json:"podSubnet,omitempty" jsonschema:"IPv4 CIDR, default 10.244.0.0/16"`
+	ServiceSubnet         string `yaml:"serviceSubnet,omitempty" json:"serviceSubnet,omitempty" jsonschema:"IPv4 CIDR, default 10.96.0.0/16"`
+	ControlPlaneAnnounces bool   `yaml:"controlPlaneAnnounces,omitempty" json:"controlPlaneAnnounces,omitempty" jsonschema:"remove the label node.kubernetes.io/exclude-from-external-load-balancers from the control plane, so that it may announce"`
+}
+
+// Component is one Helm release.
+type Component struct {
+	Name       string         `yaml:"name" json:"name" jsonschema:"release name; also selects the chart and images in the artifact store"`
+	Version    string         `yaml:"version" json:"version" jsonschema:"component version, for example v0.15.2"`
+	Namespace  string         `yaml:"namespace" json:"namespace" jsonschema:"namespace the release is installed into; created when missing"`
+	Values     map[string]any `yaml:"values,omitempty" json:"values,omitempty" jsonschema:"Helm values; win over valuesFile"`
+	ValuesFile string         `yaml:"valuesFile,omitempty" json:"valuesFile,omitempty" jsonschema:"Helm values in a file beside the scenario"`
+}
+
+// LoadBalancer describes the VIPs.
+type LoadBalancer struct {
+	PoolSize int `yaml:"poolSize,omitempty" json:"poolSize,omitempty" jsonschema:"addresses in the pool, 2 to 200, default 10; carved out of the segment away from every address in use"`
+}
+
+// Backend is the workload behind the Services.
+type Backend struct {
+	Replicas int `yaml:"replicas,omitempty" json:"replicas,omitempty" jsonschema:"pods behind each Service, 2 to 50, default 4, spread over the workers"`
+}
+
+// Limits are what the checks allow. Latency limits are ratios to the NodePort path
+// measured interleaved in the same run, never absolute times: machines differ.
+type Limits struct {
+	ARPProbes        int      `yaml:"arpProbes,omitempty" json:"arpProbes,omitempty" jsonschema:"broadcast who-has requests per address, 5 to 1000, default 50"`
+	ARPInterval      Duration `yaml:"arpInterval,omitempty" json:"arpInterval,omitempty" jsonschema:"time between two requests for one address, 1ms to 5s, default 40ms"`
+	StableFor        Duration `yaml:"stableFor,omitempty" json:"stableFor,omitempty" jsonschema:"one responder must have been stable for this long before anything is judged, 100ms to 10m, default 2s"`
+	Requests         int      `yaml:"requests,omitempty" json:"requests,omitempty" jsonschema:"requests per VIP in the traffic observation, 20 to 100000, default 400"`
+	RequestRate      int      `yaml:"requestRate,omitempty" json:"requestRate,omitempty" jsonschema:"requests per second and path in the traffic and latency observations, 1 to 2000, default 100"`
+	LatencyRequests  int      `yaml:"latencyRequests,omitempty" json:"latencyRequests,omitempty" jsonschema:"measured requests per path in the latency observation, 200 to 1000000, default 1000"`
+	MaxErrorRatio    float64  `yaml:"maxErrorRatio,omitempty" json:"maxErrorRatio,omitempty" jsonschema:"failed requests over all requests that a reachable check allows, 0 to 1, default 0"`
+	LatencyRatioP50  float64  `yaml:"latencyRatioP50,omitempty" json:"latencyRatioP50,omitempty" jsonschema:"allowed p50 through the VIP over p50 through the NodePort, above 1, default 1.5"`
+	LatencyRatioP90  float64  `yaml:"latencyRatioP90,omitempty" json:"latencyRatioP90,omitempty" jsonschema:"allowed p90 through the VIP over p90 through the NodePort, above 1, default 2"`
+	MaxLateRatio     float64  `yaml:"maxLateRatio,omitempty" json:"maxLateRatio,omitempty" jsonschema:"share of requests sent late or dropped by the client above which a latency figure is suspect and its check broken, above 0 to 1, default 0.05"`
+	BackendSkewAlpha float64  `yaml:"backendSkewAlpha,omitempty" json:"backendSkewAlpha,omitempty" jsonschema:"significance level of the chi-square test for an uneven spread over the backends, above 0 and below 1, default 1e-6"`
+}
+
+// Mutation breaks the healthy cluster in one named way, expects checks to catch
+// it, and is undone.
+type Mutation struct {
+	Name   string        `yaml:"name" json:"name" jsonschema:"a registered mutation, for example no-l2-advertisement"`
+	Expect []Expectation `yaml:"expect" json:"expect" jsonschema:"who must catch it and with which code"`
+}
+
+// Expectation names the check that must catch a known-bad world, the code it must
+// give, and the checks that fail as a consequence.
+type Expectation struct {
+	Check        string   `yaml:"check" json:"check" jsonschema:"the check that must fail"`
+	Code         string   `yaml:"code" json:"code" jsonschema:"the verdict's machine-readable code, for example responders=0"`
+	Consequences []string `yaml:"consequences,omitempty" json:"consequences,omitempty" jsonschema:"checks that fail because of the same fault; their failure is not a red cell"`
+}
+
+// Duration is a time.Duration written as Go writes it: 40ms, 2s, 1m30s.
+type Duration time.Duration
+
+// D returns d as a time.Duration.
+func (d Duration) D() time.Duration { return time.Duration(d) }
