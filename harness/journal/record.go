@@ -1,0 +1,296 @@
+// SPDX-License-Identifier: Apache-2.0
+// Copyright The lbmatrix Authors
+
+// Package journal keeps the raw facts of one scenario: an append-only file of
+// numbered JSON lines, and a reader that survives a torn last line.
+//
+// A journal holds what was seen, never what it means: verdicts are computed from
+// it by package judge, as often as one likes. So that lost data cannot pass, every
+// line carries a sequence number, every observation opens and closes with records
+// of its own, and every instrument ends with a record of totals.
+package journal
+
+import (
+	"encoding/json"
+	"time"
+)
+
+// Version is the journal's format; a reader refuses others.
+const Version = 1
+
+// The kinds of records the harness itself writes. Instrument lines are kept as they
+// came, as the body of a KindInstrument record.
+const (
+	KindHeader           = "header"
+	KindStepBegin        = "step.begin"
+	KindStepEnd          = "step.end"
+	KindTopology         = "topology"
+	KindPhaseBegin       = "phase.begin"
+	KindPhaseEnd         = "phase.end"
+	KindObservationBegin = "observation.begin"
+	KindObservationEnd   = "observation.end"
+	KindInstrument       = "instrument"
+	KindNodeProof        = "node.proof"
+	KindObjects          = "objects"
+	KindSpeakerMetrics   = "speaker.metrics"
+	KindPaths            = "paths"
+	KindFault            = "fault"
+	KindNote             = "note"
+	KindUnsupported      = "unsupported"
+	KindEnd              = "end"
+)
+
+// Record is one line. Seq counts from 1 without gaps within a file.
+type Record struct {
+	Seq         int64           `json:"seq"`
+	Time        time.Time       `json:"time"`                  // realtime clock
+	Mono        int64           `json:"mono"`                  // ns since the journal was opened, monotonic clock
+	Phase       string          `json:"phase,omitempty"`       // see Phase names below
+	Observation string          `json:"observation,omitempty"` // observation the record belongs to
+	Stream      string          `json:"stream,omitempty"`      // one run of one instrument within an observation
+	Kind        string          `json:"kind"`
+	Body        json.RawMessage `json:"body,omitempty"`
+}
+
+// PhaseBaseline is the healthy cluster before anything was done to it. A mutation m
+// runs in phase "mutation/m", and the baseline is proved again in "restored/m".
+const PhaseBaseline = "baseline"
+
+// MutationPhase and RestoredPhase name the phases of a mutation.
+func MutationPhase(name string) string { return "mutation/" + name }
+
+// RestoredPhase names the phase that proves the baseline again after a mutation.
+func RestoredPhase(name string) string { return "restored/" + name }
+
+// Header opens a journal: what was asked for, by whom it will be judged, and what ran it.
+type Header struct {
+	Format         int               `json:"format"`
+	Scenario       string            `json:"scenario"`
+	ScenarioDigest string            `json:"scenarioDigest"` // sha256 of the scenario as resolved, hex
+	Spec           json.RawMessage   `json:"spec"`           // the resolved scenario (defaults filled in)
+	Phases         []PlannedPhase    `json:"phases"`         // what is to be judged, in order
+	Versions       map[string]string `json:"versions"`       // lbmatrix, kubernetes, components, kernel
+	Where          string            `json:"where"`          // host, or guest
+	Clock          Clock             `json:"clock"`
+}
+
+// PlannedPhase says which checks a phase is judged by and what they are expected to say.
+type PlannedPhase struct {
+	Name   string   `json:"name"`
+	Checks []string `json:"checks"`
+	Expect []Expect `json:"expect,omitempty"` // only in mutation phases
+}
+
+// Expect is an expected catch; see scenario.Expectation.
+type Expect struct {
+	Check        string   `json:"check"`
+	Code         string   `json:"code"`
+	Consequences []string `json:"consequences,omitempty"`
+}
+
+// Clock relates the two clocks at the moment the journal was opened.
+type Clock struct {
+	Realtime  int64 `json:"realtime"`  // ns since the Unix epoch
+	Monotonic int64 `json:"monotonic"` // CLOCK_MONOTONIC, ns
+}
+
+// Step is the body of step records.
+type Step struct {
+	Name      string `json:"name"`
+	ElapsedMS int64  `json:"elapsedMS,omitempty"` // in step.end
+	Error     string `json:"error,omitempty"`     // in step.end
+}
+
+// Topology says who is who on the segment.
+type Topology struct {
+	Subnet   string `json:"subnet"` // CIDR
+	Gateway  string `json:"gateway,omitempty"`
+	Pool     string `json:"pool"` // first-last of the VIP range
+	Nodes    []Node `json:"nodes"`
+	Client   Member `json:"client"`
+	Observer Member `json:"observer"`
+}
+
+// Member is a host on the segment.
+type Member struct {
+	Name    string `json:"name"`
+	Address string `json:"address"` // on the segment
+	MAC     string `json:"mac"`     // lower-case, colon separated
+}
+
+// Node is a cluster node on the segment.
+type Node struct {
+	Member
+	ControlPlane   bool     `json:"controlPlane"`
+	ExcludedFromLB bool     `json:"excludedFromLB"` // carries node.kubernetes.io/exclude-from-external-load-balancers
+	Interface      string   `json:"interface"`      // on the segment
+	PodCIDR        string   `json:"podCIDR,omitempty"`
+	OtherAddresses []string `json:"otherAddresses,omitempty"` // every other address of the node outside loopback, pod gateways among them
+}
+
+// ObservationBegin opens an observation. Streams that the observation starts are
+// announced here or by their first instrument record.
+type ObservationBegin struct {
+	ID string `json:"id"`
+}
+
+// ObservationEnd closes an observation. Records counts every record of the
+// observation, this one and its begin included.
+type ObservationEnd struct {
+	ID      string   `json:"id"`
+	Records int64    `json:"records"`
+	Streams []string `json:"streams,omitempty"` // every instrument run that was started
+	Error   string   `json:"error,omitempty"`   // the harness could not finish it
+}
+
+// NodeProof is what a node said of its data plane, as raw text. An entry of
+// Errors says why a body is missing.
+type NodeProof struct {
+	Node      string            `json:"node"`
+	ProxyMode string            `json:"proxyMode"` // body of GET 127.0.0.1:10249/proxyMode
+	Sysctls   map[string]string `json:"sysctls"`   // net.ipv4.ip_forward, net.ipv4.conf.all.arp_ignore, ...
+	Rules     map[string]string `json:"rules"`     // iptables, nftables, ipvs: the lines that name a VIP or the service chains
+	Links     []string          `json:"links"`     // names of the node's links
+	Pods      []string          `json:"pods"`      // names of the proxy pods that run on it
+	Errors    map[string]string `json:"errors,omitempty"`
+}
+
+// Objects is what the API server said of everything that concerns the announcement.
+type Objects struct {
+	Services         []Service         `json:"services"`
+	Pools            []Pool            `json:"pools"`
+	L2Advertisements []L2Advertisement `json:"l2Advertisements"`
+	L2Statuses       []L2Status        `json:"l2Statuses"`
+	Events           []Event           `json:"events"`
+	Backends         []Backend         `json:"backends"` // ready endpoints
+}
+
+// Service is one LoadBalancer Service under test.
+type Service struct {
+	Name                  string `json:"name"`
+	Namespace             string `json:"namespace"`
+	ExternalTrafficPolicy string `json:"externalTrafficPolicy"` // Cluster or Local
+	VIP                   string `json:"vip"`                   // "" while none is assigned
+	Port                  int    `json:"port"`
+	NodePort              int    `json:"nodePort"`
+	UDPPort               int    `json:"udpPort,omitempty"`
+	HealthCheckNodePort   int    `json:"healthCheckNodePort,omitempty"`
+}
+
+// Pool is an IPAddressPool.
+type Pool struct {
+	Name      string            `json:"name"`
+	Addresses []string          `json:"addresses"`
+	Labels    map[string]string `json:"labels,omitempty"`
+}
+
+// L2Advertisement is an L2Advertisement's part that decides which pools it covers.
+type L2Advertisement struct {
+	Name          string          `json:"name"`
+	Pools         []string        `json:"pools"` // empty: all pools
+	PoolSelectors json.RawMessage `json:"poolSelectors,omitempty"`
+	NodeSelectors json.RawMessage `json:"nodeSelectors,omitempty"`
+	Interfaces    []string        `json:"interfaces,omitempty"`
+}
+
+// L2Status is a ServiceL2Status: which node MetalLB says announces a Service.
+type L2Status struct {
+	Service    string   `json:"service"`
+	Namespace  string   `json:"namespace"`
+	Node       string   `json:"node"`
+	Interfaces []string `json:"interfaces,omitempty"`
+}
+
+// Event is a nodeAssigned (or other announcement) event on a Service under test.
+type Event struct {
+	Service string    `json:"service"`
+	Reason  string    `json:"reason"`
+	Message string    `json:"message"`
+	Count   int       `json:"count"`
+	Last    time.Time `json:"last"`
+}
+
+// Backend is one ready endpoint.
+type Backend struct {
+	Service string `json:"service"`
+	Pod     string `json:"pod"`
+	Node    string `json:"node"`
+	Address string `json:"address"`
+}
+
+// SpeakerMetrics is the raw text of one speaker's announcement metrics
+// (metallb_speaker_announced, metallb_layer2_*), or why there is none.
+type SpeakerMetrics struct {
+	Node  string `json:"node"`
+	Text  string `json:"text"`
+	Error string `json:"error,omitempty"`
+}
+
+// Paths says what an observation's targets are: target name to service and kind.
+type Paths struct {
+	Targets []Target `json:"targets"`
+}
+
+// Target is one destination an instrument was pointed at.
+type Target struct {
+	Name     string `json:"name"`               // as in the instrument's records
+	Service  string `json:"service,omitempty"`  // Service under test it stands for
+	Kind     string `json:"kind"`               // vip, nodeport, node-address (positive control), unassigned
+	Address  string `json:"address"`            // ip or ip:port
+	Protocol string `json:"protocol,omitempty"` // tcp, http, udp
+	Node     string `json:"node,omitempty"`     // for nodeport and node-address
+	Stream   string `json:"stream"`             // instrument run it belongs to
+}
+
+// Fault records that something was broken or restored, and how that was verified.
+type Fault struct {
+	Name   string `json:"name"`
+	Action string `json:"action"` // FaultApply, FaultVerify or FaultUndo
+	Detail string `json:"detail,omitempty"`
+	Error  string `json:"error,omitempty"`
+}
+
+// The actions of a fault.
+const (
+	FaultApply  = "apply"
+	FaultVerify = "verify" // it was seen to be there (mutation) or gone (restored)
+	FaultUndo   = "undo"
+)
+
+// Unsupported says why a scenario cannot run here and how it could.
+type Unsupported struct {
+	Missing []string `json:"missing"`
+	Fix     string   `json:"fix"`
+}
+
+// End closes a journal. Records counts every line, this one included.
+type End struct {
+	Records int64  `json:"records"`
+	Reason  string `json:"reason"` // done, failed, interrupted
+	Error   string `json:"error,omitempty"`
+}
+
+// The observations of the catalogue. A check names those it needs.
+const (
+	ObsNodes        = "nodes"        // proof of the data plane on every node
+	ObsAnnouncement = "announcement" // what the API server and the speakers say of the announcement
+	ObsARP          = "arp-sweep"    // broadcast who-has for every VIP and control address
+	ObsTraffic      = "traffic"      // new HTTP connections to every VIP
+	ObsLatency      = "latency"      // VIP and NodePort path, measured alternately
+)
+
+// The instrument runs of those observations.
+const (
+	StreamARP     = "arp"
+	StreamHTTP    = "http-new"
+	StreamConnect = "tcp-connect"
+	StreamRequest = "http-request"
+)
+
+// The kinds of target.
+const (
+	TargetVIP         = "vip"
+	TargetNodePort    = "nodeport"
+	TargetNodeAddress = "node-address" // positive control: answered by its node
+	TargetUnassigned  = "unassigned"   // negative control: nobody's address
+)

@@ -1,0 +1,96 @@
+// SPDX-License-Identifier: Apache-2.0
+// Copyright The lbmatrix Authors
+
+package judge
+
+import (
+	"fmt"
+
+	"github.com/lbmatrix/lbmatrix/harness/journal"
+	"github.com/lbmatrix/lbmatrix/harness/scenario"
+)
+
+// Check is one question that the matrix answers for every phase of a scenario.
+type Check struct {
+	ID     string // stable, kebab-case: the JUnit name
+	Family string // prove, segment, traffic or latency
+	Title  string
+	Why    string   // the real failure it exists for
+	Method string   // what is sampled, how it is decided and what can be missed
+	Needs  []string // observations
+	Codes  []string // what Verdict.Code can say; a pattern where it carries a number
+	// Judge is a pure function of its arguments.
+	Judge func(journal.Facts, scenario.Scenario) Verdict
+}
+
+// Checks returns the catalogue, in the order in which cells are listed.
+func Checks() []Check {
+	return []Check{
+		dataplaneActive(),
+		l2AdvertisementPresent(),
+		forwardingEnabled(),
+		singleResponder(),
+		responderIsAnnouncer(),
+		announcerStatusAgrees(),
+		reachable("cluster"),
+		reachable("local"),
+		everyBackendReached(),
+		sourceAddress(),
+		connectLatency(),
+		requestLatency(),
+	}
+}
+
+// IDs lists the catalogue's check IDs.
+func IDs() []string {
+	var ids []string
+	for _, c := range Checks() {
+		ids = append(ids, c.ID)
+	}
+	return ids
+}
+
+// Lookup finds a check.
+func Lookup(id string) (Check, bool) {
+	for _, c := range Checks() {
+		if c.ID == id {
+			return c, true
+		}
+	}
+	return Check{}, false
+}
+
+// Observations lists the observations that the given checks need, in the order in
+// which the catalogue first names them. Unknown checks need none.
+func Observations(checks []string) []string {
+	var out []string
+	seen := map[string]bool{}
+	for _, id := range checks {
+		c, _ := Lookup(id)
+		for _, o := range c.Needs {
+			if !seen[o] {
+				seen[o] = true
+				out = append(out, o)
+			}
+		}
+	}
+	return out
+}
+
+// pass, fail and broken make verdicts; the message is formatted.
+func pass(format string, args ...any) Verdict {
+	return Verdict{Outcome: Passed, Code: "ok", Message: fmt.Sprintf(format, args...)}
+}
+
+func fail(code, format string, args ...any) Verdict {
+	return Verdict{Outcome: Failed, Code: code, Message: fmt.Sprintf(format, args...)}
+}
+
+func broken(err error) Verdict {
+	return Verdict{Outcome: Broken, Code: "no-data", Message: err.Error()}
+}
+
+func (v Verdict) with(figures ...Figure) Verdict {
+	v.Figures = append(v.Figures, figures...)
+	return v
+}

@@ -1,0 +1,110 @@
+// SPDX-License-Identifier: Apache-2.0
+// Copyright The lbmatrix Authors
+
+package judge
+
+import (
+	"fmt"
+
+	"github.com/lbmatrix/lbmatrix/harness/journal"
+	"github.com/lbmatrix/lbmatrix/harness/probe"
+)
+
+// objects returns what an observation recorded of the API objects.
+func objects(f journal.Facts, observation string) (journal.Objects, error) {
+	span, err := f.Observation(observation)
+	if err != nil {
+		return journal.Objects{}, err
+	}
+	return journal.One[journal.Objects](span, journal.KindObjects)
+}
+
+// targets returns an observation's targets.
+func targets(s journal.Span) ([]journal.Target, error) {
+	paths, err := journal.One[journal.Paths](s, journal.KindPaths)
+	return paths.Targets, err
+}
+
+// service finds a Service by policy ("Cluster" or "Local").
+func service(objs journal.Objects, policy string) (journal.Service, error) {
+	for _, s := range objs.Services {
+		if s.ExternalTrafficPolicy == policy {
+			return s, nil
+		}
+	}
+	return journal.Service{}, fmt.Errorf("no Service with externalTrafficPolicy %s was recorded", policy)
+}
+
+// nodeByMAC finds the node that owns a MAC on the segment.
+func nodeByMAC(t journal.Topology, mac string) (journal.Node, bool) {
+	for _, n := range t.Nodes {
+		if n.MAC == mac {
+			return n, true
+		}
+	}
+	return journal.Node{}, false
+}
+
+// load is one load run: its totals, and histograms and peers by target.
+type load struct {
+	totals     probe.LoadTotals
+	histograms map[string]map[string]probe.LoadHistogram // target -> histogram name
+	peers      map[string]probe.LoadPeers
+	errors     map[string][]probe.LoadError
+	args       probe.LoadArgs
+}
+
+// loadRun reads one load run of an observation and holds its records to its totals.
+func loadRun(s journal.Span, stream string) (load, error) {
+	l := load{
+		histograms: map[string]map[string]probe.LoadHistogram{},
+		peers:      map[string]probe.LoadPeers{}, errors: map[string][]probe.LoadError{},
+	}
+	run, err := s.Stream(stream)
+	if err != nil {
+		return l, err
+	}
+	if l.args, err = startArgs[probe.LoadArgs](run); err != nil {
+		return l, err
+	}
+	if l.totals, err = journal.Totals[probe.LoadTotals](run); err != nil {
+		return l, err
+	}
+	hists, err := journal.Items[probe.LoadHistogram](run, probe.KindLoadHistogram)
+	if err != nil {
+		return l, err
+	}
+	for _, h := range hists {
+		if l.histograms[h.Target] == nil {
+			l.histograms[h.Target] = map[string]probe.LoadHistogram{}
+		}
+		l.histograms[h.Target][h.Name] = h
+	}
+	peers, err := journal.Items[probe.LoadPeers](run, probe.KindLoadPeers)
+	if err != nil {
+		return l, err
+	}
+	for _, p := range peers {
+		l.peers[p.Target] = p
+	}
+	errs, err := journal.Items[probe.LoadError](run, probe.KindLoadError)
+	if err != nil {
+		return l, err
+	}
+	for _, e := range errs {
+		l.errors[e.Target] = append(l.errors[e.Target], e)
+	}
+	if got := int64(len(errs)); got != l.totals.Errors {
+		return l, fmt.Errorf("instrument %s: it counted %d errors and recorded %d", stream, l.totals.Errors, got)
+	}
+	return l, nil
+}
+
+// target returns the totals of one target; it must have been asked at least once.
+func (l load) target(name string) (probe.LoadTotals, error) {
+	t, ok := l.totals.Targets[name]
+	if !ok || t.Scheduled == 0 {
+		return t, fmt.Errorf("target %s: no request was sent", name)
+	}
+	return t, nil
+}

@@ -1,0 +1,98 @@
+// SPDX-License-Identifier: Apache-2.0
+// Copyright The lbmatrix Authors
+
+package judge
+
+import (
+	"encoding/json"
+	"fmt"
+	"slices"
+	"strings"
+
+	"github.com/lbmatrix/lbmatrix/harness/journal"
+	"github.com/lbmatrix/lbmatrix/harness/scenario"
+)
+
+// Journal judges everything that a journal says was planned. It is a pure function
+// of the journal: an old folder gives the same cells as the run that wrote it.
+func Journal(j *journal.Journal) ([]Cell, error) {
+	var sc scenario.Scenario
+	if err := json.Unmarshal(j.Header.Spec, &sc); err != nil {
+		return nil, fmt.Errorf("judge %s: decode the scenario in the journal: %w", j.Header.Scenario, err)
+	}
+	var cells []Cell
+	green := map[string]bool{} // checks that passed on the baseline
+	for _, phase := range j.Header.Phases {
+		for _, id := range phase.Checks {
+			cell := judgeCell(j, sc, phase, id)
+			if phase.Name == journal.PhaseBaseline {
+				green[id] = cell.Result == ResultPassed
+			} else if cell.Result == ResultCaught && !green[id] {
+				// A detector that is red on the healthy cluster has caught nothing.
+				cell.Result = ResultBroken
+				cell.Verdict.Outcome, cell.Verdict.Message = Broken, fmt.Sprintf(
+					"%s; but the check had not passed on the baseline, so this proves nothing", cell.Verdict.Message)
+				cell.Verdict.Code = "baseline-not-green"
+			}
+			cells = append(cells, cell)
+		}
+	}
+	return cells, nil
+}
+
+func judgeCell(j *journal.Journal, sc scenario.Scenario, phase journal.PlannedPhase, id string) Cell {
+	cell := Cell{Scenario: j.Header.Scenario, Phase: phase.Name, Check: id, Title: id, Where: j.Header.Where}
+	consequence := false
+	for _, e := range phase.Expect {
+		if e.Check == id {
+			cell.Expected = e.Code
+		}
+		consequence = consequence || slices.Contains(e.Consequences, id)
+	}
+	check, ok := Lookup(id)
+	switch u := j.Unsupported(); {
+	case u != nil:
+		cell.Verdict = Verdict{
+			Outcome: Unsupported, Code: "unsupported",
+			Message: strings.Join(u.Missing, "; ") + ". " + u.Fix,
+		}
+	case !ok:
+		cell.Verdict = broken(fmt.Errorf("this lbmatrix has no check %s", id))
+	default:
+		cell.Title = check.Title
+		cell.Verdict, cell.ElapsedMS = judgeFacts(j, sc, phase.Name, check)
+	}
+	cell.Result = Combine(cell.Verdict, cell.Expected, consequence)
+	return cell
+}
+
+// judgeFacts runs a check, after it is sure that the phase is what its name says.
+func judgeFacts(j *journal.Journal, sc scenario.Scenario, phase string, check Check) (Verdict, int64) {
+	facts := j.Phase(phase)
+	var elapsed int64
+	for _, id := range check.Needs {
+		span, err := facts.Observation(id)
+		if err != nil {
+			return withReason(j, broken(err)), 0
+		}
+		elapsed += span.ElapsedMS
+	}
+	if err := facts.FaultsVerified(); err != nil {
+		return broken(err), elapsed
+	}
+	v := check.Judge(facts, sc)
+	if v.Outcome == Broken {
+		v = withReason(j, v)
+	}
+	return v, elapsed
+}
+
+// withReason adds the step that failed to a verdict that lacks data.
+func withReason(j *journal.Journal, v Verdict) Verdict {
+	if s := j.Failure(); s != nil {
+		v.Message += fmt.Sprintf(" (step %s failed: %s)", s.Name, s.Error)
+	} else if !j.Ended {
+		v.Message += " (the run was cut off)"
+	}
+	return v
+}

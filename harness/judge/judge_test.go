@@ -1,0 +1,408 @@
+// SPDX-License-Identifier: Apache-2.0
+// Copyright The lbmatrix Authors
+
+package judge_test
+
+import (
+	"bytes"
+	"encoding/json"
+	"fmt"
+	"math/rand/v2"
+	"os"
+	"slices"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+	"pgregory.net/rapid"
+
+	"github.com/lbmatrix/lbmatrix/harness/journal"
+	"github.com/lbmatrix/lbmatrix/harness/judge"
+	"github.com/lbmatrix/lbmatrix/harness/scenario"
+)
+
+// verdicts judges a world and returns its cells by "phase/check".
+func verdicts(t *testing.T, w *world) map[string]judge.Cell {
+	t.Helper()
+	j, err := journal.ReadFile(w.write(t, t.TempDir()))
+	require.NoError(t, err)
+	cells, err := judge.Journal(j)
+	require.NoError(t, err)
+	out := map[string]judge.Cell{}
+	for _, c := range cells {
+		out[c.Phase+"/"+c.Check] = c
+	}
+	return out
+}
+
+func TestHealthyWorldIsGreen(t *testing.T) {
+	got := verdicts(t, healthy())
+	require.Len(t, got, len(judge.IDs()))
+	for id, c := range got {
+		require.Equal(t, judge.ResultPassed, c.Result, "%s: %s", id, c.Verdict.Message)
+		require.Empty(t, c.Verdict.Findings, id)
+		require.NotEmpty(t, c.Verdict.Message, id)
+	}
+}
+
+// TestWorlds holds every check to worlds it must see through. A check that is not
+// named must stay green, so that a check which is always red cannot pass here.
+func TestWorlds(t *testing.T) {
+	const silent = "responders=0"
+	unreachable := map[string]string{
+		"responder-is-announcer": "no-single-responder", "announcer-status-agrees": "no-single-responder",
+	}
+	with := func(base map[string]string, more ...string) map[string]string {
+		out := map[string]string{}
+		for k, v := range base {
+			out[k] = v
+		}
+		for i := 0; i < len(more); i += 2 {
+			out[more[i]] = more[i+1]
+		}
+		return out
+	}
+	for name, tc := range map[string]struct {
+		change func(*world)
+		want   map[string]string // check -> code; every other check passes
+	}{
+		"another proxy mode": {func(w *world) { w.proofs[1].ProxyMode = "nftables" },
+			map[string]string{"dataplane-active": "proxy-mode=nftables"}},
+		"a VIP without a rule": {func(w *world) {
+			w.proofs[2].Rules["iptables"] = "-A KUBE-SERVICES -d 192.0.2.4/32\n-d 192.0.2.400/32\n-d 1192.0.2.40/32\n"
+		},
+			map[string]string{"dataplane-active": "vip-not-programmed"}},
+		"kube-ipvs0 left over": {func(w *world) { w.proofs[0].Links = append(w.proofs[0].Links, "kube-ipvs0") },
+			map[string]string{"dataplane-active": "leftover=kube-ipvs0"}},
+		"a node that does not answer for its proxy": {func(w *world) { w.proofs[0].Errors = map[string]string{"proxyMode": "connection refused"} },
+			map[string]string{"dataplane-active": "no-data"}},
+		"a node without a proof": {func(w *world) { w.proofs = w.proofs[1:] },
+			map[string]string{"dataplane-active": "no-data", "forwarding-enabled": "no-data"}},
+		"ip_forward off on one node": {func(w *world) { w.proofs[2].Sysctls["net.ipv4.ip_forward"] = "0\n" },
+			map[string]string{"forwarding-enabled": "ip_forward=0"}},
+		"ip_forward unreadable": {func(w *world) { w.proofs[2].Sysctls = nil },
+			map[string]string{"forwarding-enabled": "no-data"}},
+		"no L2Advertisement object": {func(w *world) { w.objects.L2Advertisements = nil },
+			map[string]string{"l2-advertisement-present": "advertisements=0"}},
+		"an L2Advertisement for another pool": {func(w *world) { w.objects.L2Advertisements[0].Pools = []string{"other"} },
+			map[string]string{"l2-advertisement-present": "advertisements=0"}},
+		"an L2Advertisement by label that does not match": {func(w *world) {
+			w.objects.L2Advertisements[0].Pools = nil
+			w.objects.L2Advertisements[0].PoolSelectors = json.RawMessage(`[{"matchLabels":{"a":"b"}}]`)
+		}, map[string]string{"l2-advertisement-present": "advertisements=0"}},
+		"a VIP outside every pool": {func(w *world) { w.objects.Pools[0].Addresses = []string{"198.51.100.0/24"} },
+			map[string]string{"l2-advertisement-present": "no-pool"}},
+		"nobody answers": {func(w *world) { w.arp[vipCluster], w.arp[vipLocal] = nil, nil },
+			with(unreachable, "single-responder", silent, "reachable-local-policy", "no-data")},
+		"two answer": {func(w *world) { w.arp[vipCluster][mac(0)] = 1 },
+			with(unreachable, "single-responder", "responders=2")},
+		"a second one answers 1 in 10": {func(w *world) { w.arp[vipCluster][mac(0)] = 10 },
+			with(unreachable, "single-responder", "responders=2")},
+		"all three answer": {func(w *world) { w.arp[vipCluster] = map[string]int{mac(0): 1, mac(1): 1, mac(2): 1} },
+			with(unreachable, "single-responder", "responders=3")},
+		"half of the broadcasts go unanswered": {func(w *world) { w.arp[vipCluster] = map[string]int{mac(elected(vipCluster)): 2} },
+			map[string]string{"single-responder": "unanswered"}},
+		"frames were dropped": {func(w *world) { w.drops = 1 }, map[string]string{
+			"single-responder": "no-data", "responder-is-announcer": "no-data", "announcer-status-agrees": "no-data", "reachable-local-policy": "no-data"}},
+		"the positive control failed": {func(w *world) { w.arp[nodeAddr(1)] = nil }, map[string]string{
+			"single-responder": "no-data", "responder-is-announcer": "no-data", "announcer-status-agrees": "no-data", "reachable-local-policy": "no-data"}},
+		"a stranger answers": {func(w *world) { w.arp[vipCluster] = map[string]int{mac(77): 1} },
+			map[string]string{"responder-is-announcer": "foreign-responder", "announcer-status-agrees": "no-single-responder"}},
+		"the excluded control plane answers": {func(w *world) { w.arp[vipCluster] = map[string]int{mac(0): 1} },
+			map[string]string{"responder-is-announcer": "excluded-node", "announcer-status-agrees": "metrics"}},
+		"the node that lost the election answers": {func(w *world) { w.arp[vipCluster] = map[string]int{mac(3 - elected(vipCluster)): 1} },
+			map[string]string{"responder-is-announcer": "not-elected", "announcer-status-agrees": "metrics"}},
+		"policy Local without an endpoint on the announcer": {func(w *world) {
+			other := w.topology.Nodes[3-elected(vipLocal)].Name
+			for i := range w.objects.Backends {
+				if w.objects.Backends[i].Service == "echo-local" {
+					w.objects.Backends[i].Node = other
+				}
+			}
+		}, map[string]string{"responder-is-announcer": "no-local-endpoint", "reachable-local-policy": "backend-off-announcer"}},
+		"the status names another node": {func(w *world) { w.objects.L2Statuses[0].Node = "worker9" },
+			map[string]string{"announcer-status-agrees": "l2status"}},
+		"no status": {func(w *world) { w.objects.L2Statuses = nil },
+			map[string]string{"announcer-status-agrees": "l2status"}},
+		"no speaker says that it announces": {func(w *world) { w.metrics[0].Text = "" },
+			map[string]string{"announcer-status-agrees": "metrics"}},
+		"two speakers say that they announce": {func(w *world) {
+			w.metrics = append(w.metrics, journal.SpeakerMetrics{Node: "x", Text: w.metrics[0].Text})
+		},
+			map[string]string{"announcer-status-agrees": "metrics"}},
+		"metrics unreadable": {func(w *world) { w.metrics[0].Error = "refused" },
+			map[string]string{"announcer-status-agrees": "no-data"}},
+		"one request in 401 fails": {func(w *world) { w.errors["echo-cluster"] = 1 },
+			map[string]string{"reachable-cluster-policy": "errors"}},
+		"the local VIP is dead": {func(w *world) { w.errors["echo-local"], w.backends["echo-local"] = 400, nil },
+			map[string]string{"reachable-local-policy": "unreachable", "source-address": "unreachable"}},
+		"a backend is never asked": {func(w *world) { delete(w.backends["echo-cluster"], "a") },
+			map[string]string{"every-backend-reached": "missing=1"}},
+		"a backend gets twice its share": {func(w *world) { w.backends["echo-cluster"]["a"] = map[string]int{nodeAddr(1): 200} },
+			map[string]string{"every-backend-reached": "skew"}},
+		"a backend that is none": {func(w *world) { w.backends["echo-cluster"]["zz"] = map[string]int{nodeAddr(1): 1} },
+			map[string]string{"every-backend-reached": "unknown-backend"}},
+		"policy Cluster shows the client": {func(w *world) { w.backends["echo-cluster"]["a"] = map[string]int{clientAddr: 100} },
+			map[string]string{"source-address": "cluster-source"}},
+		"policy Local hides the client": {func(w *world) {
+			for pod := range w.backends["echo-local"] {
+				w.backends["echo-local"][pod] = map[string]int{nodeAddr(1): 200}
+			}
+		}, map[string]string{"source-address": "local-source"}},
+		"the VIP is slower at the median": {func(w *world) { w.latency[journal.StreamConnect+"/vip"] = hist{p50: 400e3, p90: 500e3, n: 1000} },
+			map[string]string{"connect-latency": "p50-ratio"}},
+		"the VIP has a worse p90": {func(w *world) { w.latency[journal.StreamRequest+"/vip"] = hist{p50: 200e3, p90: 900e3, n: 1000} },
+			map[string]string{"request-latency": "p90-ratio"}},
+		"the client was too slow": {func(w *world) {
+			w.latency[journal.StreamRequest+"/vip"] = hist{p50: 200e3, p90: 300e3, n: 1000, late: 100}
+		}, map[string]string{"request-latency": "no-data"}},
+		"too few samples": {func(w *world) { w.latency[journal.StreamConnect+"/vip"] = hist{p50: 200e3, p90: 300e3, n: 10} },
+			map[string]string{"connect-latency": "no-data"}},
+		"the VIP path fails": {func(w *world) { w.latency[journal.StreamConnect+"/vip"] = hist{errors: 1000} },
+			map[string]string{"connect-latency": "unreachable"}},
+		"the NodePort path fails": {func(w *world) { w.latency[journal.StreamConnect+"/nodeport"] = hist{errors: 1000} },
+			map[string]string{"connect-latency": "no-data"}},
+		"the latency observation broke": {func(w *world) { w.broken[journal.ObsLatency] = "the client is gone" },
+			map[string]string{"connect-latency": "no-data", "request-latency": "no-data"}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			w := healthy()
+			tc.change(w)
+			for id, c := range verdicts(t, w) {
+				id = id[len("baseline/"):]
+				code := tc.want[id]
+				if code == "" {
+					code = "ok"
+				}
+				require.Equal(t, code, c.Verdict.Code, "%s: %s", id, c.Verdict.Message)
+				switch code {
+				case "ok":
+					require.Equal(t, judge.ResultPassed, c.Result, id)
+				case "no-data":
+					require.Equal(t, judge.ResultBroken, c.Result, id)
+				default:
+					require.Equal(t, judge.ResultFailed, c.Result, id)
+				}
+			}
+		})
+	}
+}
+
+// mutated is a healthy baseline followed by a mutation that silences the VIPs.
+func mutated(change func(*world)) *world {
+	w := healthy()
+	checks := []string{"l2-advertisement-present", "single-responder", "responder-is-announcer"}
+	w.phases = append(w.phases, journal.PlannedPhase{
+		Name: journal.MutationPhase("m"), Checks: checks,
+		Expect: []journal.Expect{{Check: "single-responder", Code: "responders=0", Consequences: []string{"responder-is-announcer"}}},
+	})
+	w.faults[journal.MutationPhase("m")] = []journal.Fault{{Name: "m", Action: journal.FaultApply}, {Name: "m", Action: journal.FaultVerify}}
+	change(w)
+	return w
+}
+
+func TestMutationThatShowsNothingIsMissed(t *testing.T) {
+	got := verdicts(t, mutated(func(*world) {}))
+	require.Equal(t, judge.ResultMissed, got["mutation/m/single-responder"].Result)
+	require.Equal(t, judge.ResultPassed, got["mutation/m/l2-advertisement-present"].Result)
+}
+
+func TestCatcherThatWasRedBeforeProvesNothing(t *testing.T) {
+	got := verdicts(t, mutated(func(w *world) { w.arp[vipCluster] = nil }))
+	require.Equal(t, judge.ResultFailed, got["baseline/single-responder"].Result)
+	require.Equal(t, judge.ResultBroken, got["mutation/m/single-responder"].Result)
+	require.Equal(t, "baseline-not-green", got["mutation/m/single-responder"].Verdict.Code)
+	require.Equal(t, judge.ResultConsequence, got["mutation/m/responder-is-announcer"].Result)
+}
+
+func TestUnverifiedMutationIsBroken(t *testing.T) {
+	got := verdicts(t, mutated(func(w *world) { w.faults[journal.MutationPhase("m")] = nil }))
+	require.Equal(t, judge.ResultBroken, got["mutation/m/single-responder"].Result)
+	require.Contains(t, got["mutation/m/single-responder"].Verdict.Message, "no record of apply")
+}
+
+func TestCombine(t *testing.T) {
+	v := func(o judge.Outcome, code string) judge.Verdict { return judge.Verdict{Outcome: o, Code: code} }
+	for _, tc := range []struct {
+		v           judge.Verdict
+		expected    string
+		consequence bool
+		want        judge.Result
+	}{
+		{v(judge.Passed, "ok"), "", false, judge.ResultPassed},
+		{v(judge.Passed, "ok"), "responders=0", false, judge.ResultMissed},
+		{v(judge.Passed, "ok"), "", true, judge.ResultPassed},
+		{v(judge.Failed, "a"), "", false, judge.ResultFailed},
+		{v(judge.Failed, "a"), "", true, judge.ResultConsequence},
+		{v(judge.Failed, "a"), "a", false, judge.ResultCaught},
+		{v(judge.Failed, "a"), "b", true, judge.ResultMissed},
+		{v(judge.Broken, "x"), "x", true, judge.ResultBroken},
+		{v(judge.Unsupported, "x"), "x", false, judge.ResultUnsupported},
+		{v(judge.Skipped, "x"), "", false, judge.ResultSkipped},
+		{v("nonsense", "x"), "", false, judge.ResultBroken},
+	} {
+		require.Equal(t, tc.want, judge.Combine(tc.v, tc.expected, tc.consequence), "%+v", tc)
+	}
+}
+
+// TestElection uses vectors taken from MetalLB's own election.
+func TestElection(t *testing.T) {
+	nodes := []string{"kind-control-plane", "kind-worker", "kind-worker2"}
+	for _, tc := range []struct {
+		ip   string
+		want []string
+	}{
+		{"172.18.255.200", []string{"kind-worker2", "kind-worker"}},
+		{"172.18.255.201", []string{"kind-worker2", "kind-control-plane"}},
+		{"172.23.2.40", []string{"kind-control-plane", "kind-worker2", "kind-worker"}},
+	} {
+		left := slices.Clone(nodes)
+		for _, want := range tc.want {
+			got := judge.Elect(left, tc.ip)
+			require.Equal(t, want, got, tc.ip)
+			left = slices.DeleteFunc(left, func(n string) bool { return n == got })
+		}
+	}
+	require.Empty(t, judge.Elect(nil, "192.0.2.1"))
+}
+
+func TestCatalogueIsWhole(t *testing.T) {
+	seen := map[string]bool{}
+	for _, c := range judge.Checks() {
+		require.False(t, seen[c.ID], "%s is there twice", c.ID)
+		seen[c.ID] = true
+		for what, v := range map[string]string{"family": c.Family, "title": c.Title, "why": c.Why, "method": c.Method} {
+			require.NotEmpty(t, v, "%s of %s", what, c.ID)
+		}
+		require.NotEmpty(t, c.Needs, c.ID)
+		require.Contains(t, c.Codes, "ok", c.ID)
+	}
+}
+
+// rank orders results from best to worst for the damage property: damage may make
+// a verdict worse, never better.
+func rank(r judge.Result) int {
+	return slices.Index([]judge.Result{judge.ResultPassed, judge.ResultConsequence, judge.ResultCaught, judge.ResultFailed, judge.ResultMissed, judge.ResultBroken}, r)
+}
+
+// TestDamageNeverHelps drops, repeats or swaps a line of journals of several worlds.
+func TestDamageNeverHelps(t *testing.T) {
+	worlds := []func() *world{
+		healthy,
+		func() *world { w := healthy(); w.arp[vipCluster][mac(0)] = 10; w.probes = 20; return w },
+		func() *world { w := healthy(); w.errors["echo-cluster"] = 3; return w },
+		func() *world { return mutated(func(w *world) { w.proofs[1].ProxyMode = "ipvs" }) },
+	}
+	var texts [][]byte
+	for _, make := range worlds {
+		w := make()
+		w.probes = min(w.probes, 20)
+		data, err := os.ReadFile(w.write(t, t.TempDir()))
+		require.NoError(t, err)
+		texts = append(texts, data)
+	}
+	rapid.Check(t, func(t *rapid.T) {
+		data := texts[rapid.IntRange(0, len(texts)-1).Draw(t, "world")]
+		lines := bytes.SplitAfter(bytes.TrimSuffix(data, []byte("\n")), []byte("\n"))
+		lines[len(lines)-1] = append(bytes.Clone(lines[len(lines)-1]), '\n')
+		i := rapid.IntRange(1, len(lines)-1).Draw(t, "line")
+		var damaged [][]byte
+		switch rapid.SampledFrom([]string{"drop", "repeat", "swap", "truncate"}).Draw(t, "damage") {
+		case "drop":
+			damaged = slices.Concat(lines[:i], lines[i+1:])
+		case "repeat":
+			damaged = slices.Concat(lines[:i+1], lines[i:])
+		case "swap":
+			damaged = slices.Clone(lines)
+			damaged[i], damaged[i-1] = damaged[i-1], damaged[i]
+		case "truncate":
+			damaged = lines[:i]
+		}
+		before, err := judgeText(data)
+		if err != nil {
+			t.Fatalf("judge: %v", err)
+		}
+		after, err := judgeText(bytes.Join(damaged, nil))
+		if err != nil {
+			return // nothing at all can be judged
+		}
+		for k, was := range before {
+			if now, ok := after[k]; !ok || rank(now) < rank(was) {
+				t.Fatalf("%s was %s and is %s after damage", k, was, now)
+			}
+		}
+	})
+}
+
+func judgeText(data []byte) (map[string]judge.Result, error) {
+	j, err := journal.Read(bytes.NewReader(data))
+	if err != nil {
+		return nil, err
+	}
+	cells, err := judge.Journal(j)
+	if err != nil {
+		return nil, err
+	}
+	out := map[string]judge.Result{}
+	for _, c := range cells {
+		out[c.Phase+"/"+c.Check] = c.Result
+	}
+	return out, nil
+}
+
+// TestForeignResponderOnlyWorsens adds a responder to any segment.
+func TestForeignResponderOnlyWorsens(t *testing.T) {
+	rapid.Check(t, func(rt *rapid.T) {
+		w := healthy()
+		w.probes = 20
+		for i := range w.topology.Nodes {
+			if rapid.Bool().Draw(rt, fmt.Sprintf("node %d answers", i)) {
+				w.arp[vipCluster][mac(i)] = rapid.IntRange(1, 5).Draw(rt, "every")
+			}
+		}
+		dir, err := os.MkdirTemp("", "judge")
+		if err != nil {
+			rt.Fatalf("%v", err)
+		}
+		defer os.RemoveAll(dir)
+		read := func(sub string) map[string]judge.Result {
+			if err := os.MkdirAll(dir+"/"+sub, 0o755); err != nil {
+				rt.Fatalf("%v", err)
+			}
+			data, err := os.ReadFile(w.write(rt, dir+"/"+sub))
+			if err != nil {
+				rt.Fatalf("%v", err)
+			}
+			out, err := judgeText(data)
+			if err != nil {
+				rt.Fatalf("%v", err)
+			}
+			return out
+		}
+		before := read("a")
+		w.arp[vipCluster][mac(50+rand.IntN(50))] = rapid.IntRange(1, 20).Draw(rt, "foreign every")
+		for k, now := range read("b") {
+			if rank(now) < rank(before[k]) {
+				rt.Fatalf("%s was %s and is %s with a foreign responder", k, before[k], now)
+			}
+		}
+	})
+}
+
+func TestUnsupportedScenario(t *testing.T) {
+	path := t.TempDir() + "/j"
+	spec, err := json.Marshal(scenario.Scenario{})
+	require.NoError(t, err)
+	w, err := journal.Create(path, journal.Header{Scenario: "s", Spec: spec, Phases: []journal.PlannedPhase{{Name: journal.PhaseBaseline, Checks: judge.IDs()}}})
+	require.NoError(t, err)
+	require.NoError(t, w.Write(journal.KindUnsupported, journal.Unsupported{Missing: []string{"CONFIG_IP_VS is not set"}, Fix: "use a guest kernel"}))
+	require.NoError(t, w.Close("done", nil))
+	j, err := journal.ReadFile(path)
+	require.NoError(t, err)
+	cells, err := judge.Journal(j)
+	require.NoError(t, err)
+	require.Len(t, cells, len(judge.IDs()))
+	for _, c := range cells {
+		require.Equal(t, judge.ResultUnsupported, c.Result)
+		require.Equal(t, "CONFIG_IP_VS is not set. use a guest kernel", c.Verdict.Message)
+	}
+}

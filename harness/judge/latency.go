@@ -1,0 +1,159 @@
+// SPDX-License-Identifier: Apache-2.0
+// Copyright The lbmatrix Authors
+
+package judge
+
+import (
+	"fmt"
+
+	"github.com/lbmatrix/lbmatrix/harness/journal"
+	"github.com/lbmatrix/lbmatrix/harness/probe"
+	"github.com/lbmatrix/lbmatrix/harness/scenario"
+)
+
+const latencyMethod = "Open loop: request i is due at start + i*interval and its latency counts from then, so a stall is not hidden (no coordinated " +
+	"omission). VIP and NodePort on the announcer are asked alternately in one run; p50 and p90 through the VIP over those through the " +
+	"NodePort must stay within limits.latencyRatioP50 and P90. Tails are reported, not judged. More than limits.maxLateRatio late or " +
+	"unsent requests make the figure suspect and the check broken."
+
+func connectLatency() Check {
+	return Check{
+		ID: "connect-latency", Family: "latency",
+		Title:  "TCP connect through the VIP is as fast as through the NodePort",
+		Why:    "The load-balancer address must add nothing but ARP, which is cached: a detour or retransmitted SYNs show here first.",
+		Method: latencyMethod,
+		Needs:  []string{journal.ObsLatency},
+		Codes:  latencyCodes(),
+		Judge: func(f journal.Facts, sc scenario.Scenario) Verdict {
+			return judgeLatency(f, sc, journal.StreamConnect, "connect")
+		},
+	}
+}
+
+func requestLatency() Check {
+	return Check{
+		ID: "request-latency", Family: "latency",
+		Title:  "A request through the VIP is as fast as through the NodePort",
+		Why:    "what users feel of a data plane; suites that measure pod paths never see the VIP. Each request has a connection of its own, so that both paths meet every backend alike.",
+		Method: latencyMethod,
+		Needs:  []string{journal.ObsLatency},
+		Codes:  latencyCodes(),
+		Judge: func(f journal.Facts, sc scenario.Scenario) Verdict {
+			return judgeLatency(f, sc, journal.StreamRequest, "request")
+		},
+	}
+}
+
+func latencyCodes() []string {
+	return []string{"ok", "unreachable", "errors", "p50-ratio", "p90-ratio"}
+}
+
+func judgeLatency(f journal.Facts, sc scenario.Scenario, stream, what string) Verdict {
+	span, err := f.Observation(journal.ObsLatency)
+	if err != nil {
+		return broken(err)
+	}
+	all, err := targets(span)
+	if err != nil {
+		return broken(err)
+	}
+	l, err := loadRun(span, stream)
+	if err != nil {
+		return broken(err)
+	}
+	limits := sc.Spec.Limits
+	var vip, port path
+	for _, t := range all {
+		if t.Stream != stream {
+			continue
+		}
+		p, err := readPath(l, t, limits)
+		if err != nil {
+			return broken(err)
+		}
+		switch t.Kind {
+		case journal.TargetVIP:
+			vip = p
+		case journal.TargetNodePort:
+			port = p
+		}
+	}
+	if vip.target.Name == "" || port.target.Name == "" {
+		return broken(fmt.Errorf("%s latency needs a VIP and a NodePort path", what))
+	}
+	if port.totals.OK == 0 {
+		return broken(fmt.Errorf("the NodePort path %s, the measure of the VIP path, answered nothing (%s)", port.target.Address, errorWords(port.totals.ErrorKinds)))
+	}
+	if vip.totals.OK == 0 {
+		return fail("unreachable", "none of %d requests to %s was answered: %s", vip.totals.Completed, vip.target.Address, errorWords(vip.totals.ErrorKinds))
+	}
+	figures := append(vip.figures("VIP", what), port.figures("NodePort", what)...)
+	for _, p := range []path{vip, port} {
+		if p.response.P50 <= 0 || p.response.Count < 200 {
+			return broken(fmt.Errorf("%s: %d samples are too few for percentiles, 200 are needed", p.target.Address, p.response.Count)).with(figures...)
+		}
+	}
+	if ratio := float64(vip.totals.Errors) / float64(vip.totals.Completed); ratio > limits.MaxErrorRatio {
+		return fail("errors", "%d of %d requests to %s failed (%s)", vip.totals.Errors, vip.totals.Completed, vip.target.Address, errorWords(vip.totals.ErrorKinds)).with(figures...)
+	}
+	r50 := float64(vip.response.P50) / float64(port.response.P50)
+	r90 := float64(vip.response.P90) / float64(port.response.P90)
+	figures = append(figures,
+		Figure{Name: what + " p50 ratio", Value: r50, Unit: "ratio", N: vip.response.Count, Method: "p50 VIP / p50 NodePort, interleaved"},
+		Figure{Name: what + " p90 ratio", Value: r90, Unit: "ratio", N: vip.response.Count, Method: "p90 VIP / p90 NodePort, interleaved"})
+	switch {
+	case r50 > limits.LatencyRatioP50:
+		return fail("p50-ratio", "p50 through the VIP is %.2f times that through the NodePort, limit %.2f", r50, limits.LatencyRatioP50).with(figures...)
+	case r90 > limits.LatencyRatioP90:
+		return fail("p90-ratio", "p90 through the VIP is %.2f times that through the NodePort, limit %.2f", r90, limits.LatencyRatioP90).with(figures...)
+	}
+	return pass("%s p50 %s p90 %s p99 %s over %d requests; %.2f and %.2f times the NodePort's p50 and p90", what,
+		ms(vip.response.P50), ms(vip.response.P90), ms(vip.response.P99), vip.response.Count, r50, r90).with(figures...)
+}
+
+// path is one of the two paths of a latency observation.
+type path struct {
+	target   journal.Target
+	totals   probe.LoadTotals
+	response probe.LoadHistogram
+	service  probe.LoadHistogram
+}
+
+// readPath reads one path and refuses one that the client could not load as planned.
+func readPath(l load, t journal.Target, limits scenario.Limits) (path, error) {
+	p := path{target: t}
+	var err error
+	if p.totals, err = l.target(t.Name); err != nil {
+		return p, err
+	}
+	if p.totals.Cancelled > 0 {
+		return p, fmt.Errorf("%s: %d requests were cut off", t.Address, p.totals.Cancelled)
+	}
+	late := float64(p.totals.Late+p.totals.Dropped) / float64(p.totals.Scheduled)
+	if late > limits.MaxLateRatio {
+		return p, fmt.Errorf("%s: the client sent %d of %d requests late and %d not at all (limit %.2g): this machine was too busy to measure latency",
+			t.Address, p.totals.Late, p.totals.Scheduled, p.totals.Dropped, limits.MaxLateRatio)
+	}
+	p.response = l.histograms[t.Name][probe.HistogramResponse]
+	p.service = l.histograms[t.Name][probe.HistogramService]
+	if want := p.totals.OK - p.totals.WarmupExcluded; p.response.Count != want {
+		return p, fmt.Errorf("%s: the histogram holds %d samples of %d", t.Address, p.response.Count, want)
+	}
+	return p, nil
+}
+
+func (p path) figures(name, what string) []Figure {
+	method := fmt.Sprintf("open loop from the due time, %d warm-up requests excluded", p.totals.WarmupExcluded)
+	var out []Figure
+	for _, q := range []struct {
+		name  string
+		value int64
+	}{{"p50", p.response.P50}, {"p90", p.response.P90}, {"p99", p.response.P99}, {"p99.9", p.response.P999}, {"max", p.response.Max}} {
+		out = append(out, Figure{Name: fmt.Sprintf("%s %s %s", name, what, q.name), Value: float64(q.value) / 1e6, Unit: "ms", N: p.response.Count, Method: method})
+	}
+	return append(out,
+		Figure{Name: fmt.Sprintf("%s %s service p50", name, what), Value: float64(p.service.P50) / 1e6, Unit: "ms", N: p.service.Count, Method: "from the actual send"},
+		Figure{Name: fmt.Sprintf("%s %s late", name, what), Value: float64(p.totals.Late), Unit: "requests", N: p.totals.Scheduled, Method: "sent later after the due time than the client's allowance"})
+}
+
+func ms(ns int64) string { return fmt.Sprintf("%.3g ms", float64(ns)/1e6) }

@@ -1,0 +1,210 @@
+// SPDX-License-Identifier: Apache-2.0
+// Copyright The lbmatrix Authors
+
+package judge
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+
+	"github.com/lbmatrix/lbmatrix/harness/journal"
+	"github.com/lbmatrix/lbmatrix/harness/scenario"
+)
+
+func dataplaneActive() Check {
+	return Check{
+		ID: "dataplane-active", Family: "prove",
+		Title: "Every node runs the data plane the scenario names",
+		Why: "A matrix row is worth nothing when another data plane did the work: kube-proxy falls back, a mode " +
+			"switch leaves old rules (kubernetes #109286, #102314), an upgrade brings kube-proxy back (kubespray #11227).",
+		Method: "On every node: GET 127.0.0.1:10249/proxyMode must say the scenario's mode; the tables of that mode must " +
+			"hold every VIP; no kube-ipvs0 outside ipvs mode. One reading per node. Misses rules that are present and not hit.",
+		Needs: []string{journal.ObsNodes, journal.ObsAnnouncement},
+		Codes: []string{"ok", "proxy-mode=MODE", "vip-unassigned", "vip-not-programmed", "leftover=kube-ipvs0"},
+		Judge: judgeDataplane,
+	}
+}
+
+func judgeDataplane(f journal.Facts, sc scenario.Scenario) Verdict {
+	proofs, err := nodeProofs(f)
+	if err != nil {
+		return broken(err)
+	}
+	objs, err := objects(f, journal.ObsAnnouncement)
+	if err != nil {
+		return broken(err)
+	}
+	if len(objs.Services) == 0 {
+		return broken(fmt.Errorf("no Service was recorded"))
+	}
+	mode := string(sc.Spec.DataPlane.Proxy)
+	for _, p := range proofs {
+		for _, what := range []string{"proxyMode", "rules." + mode, "links"} {
+			if e := p.Errors[what]; e != "" {
+				return broken(fmt.Errorf("node %s: read %s: %s", p.Node, what, e))
+			}
+		}
+		if got := strings.TrimSpace(p.ProxyMode); got != mode {
+			return fail("proxy-mode="+got, "node %s runs kube-proxy in mode %q, the scenario says %q", p.Node, got, mode)
+		}
+		if sc.Spec.DataPlane.Proxy != scenario.ProxyIPVS && slices.Contains(p.Links, "kube-ipvs0") {
+			return fail("leftover=kube-ipvs0", "node %s still has kube-ipvs0 in %s mode: its addresses answer ARP", p.Node, mode)
+		}
+		for _, s := range objs.Services {
+			if s.VIP == "" {
+				return fail("vip-unassigned", "Service %s has no load-balancer address", s.Name)
+			}
+			if !namesAddress(p.Rules[mode], s.VIP) {
+				return fail("vip-not-programmed", "node %s: no %s rule names %s (%s)", p.Node, mode, s.VIP, s.Name)
+			}
+		}
+	}
+	return pass("%d nodes run kube-proxy in %s mode and have a rule for every one of %d VIPs",
+		len(proofs), mode, len(objs.Services)).
+		with(Figure{Name: "nodes", Value: float64(len(proofs)), Unit: "nodes", N: int64(len(proofs)), Method: "GET /proxyMode and rule tables"})
+}
+
+// namesAddress says whether a rule text holds addr as a whole address: 10.0.0.1 is
+// not in "10.0.0.10".
+func namesAddress(rules, addr string) bool {
+	for rest := rules; ; {
+		i := strings.Index(rest, addr)
+		if i < 0 {
+			return false
+		}
+		before, after := byte(' '), byte(' ')
+		if i > 0 {
+			before = rest[i-1]
+		}
+		if end := i + len(addr); end < len(rest) {
+			after = rest[end]
+		}
+		if !partOfAddress(before) && !partOfAddress(after) {
+			return true
+		}
+		rest = rest[i+len(addr):]
+	}
+}
+
+func partOfAddress(b byte) bool { return b == '.' || (b >= '0' && b <= '9') }
+
+// nodeProofs returns one proof for each node of the topology, or an error.
+func nodeProofs(f journal.Facts) ([]journal.NodeProof, error) {
+	topo, err := f.Topology()
+	if err != nil {
+		return nil, err
+	}
+	span, err := f.Observation(journal.ObsNodes)
+	if err != nil {
+		return nil, err
+	}
+	proofs, err := journal.Bodies[journal.NodeProof](span, journal.KindNodeProof)
+	if err != nil {
+		return nil, err
+	}
+	if len(topo.Nodes) == 0 {
+		return nil, fmt.Errorf("the topology names no node")
+	}
+	for _, n := range topo.Nodes {
+		if count(proofs, func(p journal.NodeProof) bool { return p.Node == n.Name }) != 1 {
+			return nil, fmt.Errorf("node %s: want one proof record", n.Name)
+		}
+	}
+	return proofs, nil
+}
+
+func count[T any](all []T, is func(T) bool) int {
+	n := 0
+	for _, v := range all {
+		if is(v) {
+			n++
+		}
+	}
+	return n
+}
+
+func forwardingEnabled() Check {
+	const key = "net.ipv4.ip_forward"
+	return Check{
+		ID: "forwarding-enabled", Family: "prove",
+		Title: "Every node forwards IPv4",
+		Why: "A node that is the announcer and has net.ipv4.ip_forward=0 drops VIP traffic for backends elsewhere " +
+			"without a trace; a kind node without pods was measured to start that way.",
+		Method: "Reads the sysctl on every node at judging time, not only after set-up.",
+		Needs:  []string{journal.ObsNodes},
+		Codes:  []string{"ok", "ip_forward=0"},
+		Judge: func(f journal.Facts, _ scenario.Scenario) Verdict {
+			proofs, err := nodeProofs(f)
+			if err != nil {
+				return broken(err)
+			}
+			var off []string
+			for _, p := range proofs {
+				switch strings.TrimSpace(p.Sysctls[key]) {
+				case "1":
+				case "0":
+					off = append(off, p.Node)
+				default:
+					return broken(fmt.Errorf("node %s: %s reads %q (%s)", p.Node, key, p.Sysctls[key], p.Errors["sysctls"]))
+				}
+			}
+			if len(off) > 0 {
+				return fail("ip_forward=0", "%s is 0 on %s: set it to 1", key, strings.Join(off, ", "))
+			}
+			return pass("%s is 1 on all %d nodes", key, len(proofs))
+		},
+	}
+}
+
+func l2AdvertisementPresent() Check {
+	return Check{
+		ID: "l2-advertisement-present", Family: "prove",
+		Title: "An L2Advertisement covers every VIP's pool",
+		Why: "Without one MetalLB assigns the address and no speaker answers for it, and no event says so " +
+			"(Kubespray renders none unless metallb_config.layer2 is set).",
+		Method: "The pool whose ranges hold the VIP must be selected by at least one L2Advertisement, by name, by label or because " +
+			"the advertisement names none. Says nothing of node selectors: responder-is-announcer does.",
+		Needs: []string{journal.ObsAnnouncement},
+		Codes: []string{"ok", "advertisements=0", "vip-unassigned", "no-pool"},
+		Judge: judgeAdvertisement,
+	}
+}
+
+func judgeAdvertisement(f journal.Facts, _ scenario.Scenario) Verdict {
+	objs, err := objects(f, journal.ObsAnnouncement)
+	if err != nil {
+		return broken(err)
+	}
+	if len(objs.Services) == 0 {
+		return broken(fmt.Errorf("no Service was recorded"))
+	}
+	for _, s := range objs.Services {
+		if s.VIP == "" {
+			return fail("vip-unassigned", "Service %s has no load-balancer address", s.Name)
+		}
+		pool, ok, err := poolOf(objs.Pools, s.VIP)
+		if err != nil {
+			return broken(err)
+		}
+		if !ok {
+			return fail("no-pool", "%s (%s) lies in no IPAddressPool", s.VIP, s.Name)
+		}
+		covering := 0
+		for _, a := range objs.L2Advertisements {
+			covers, err := advertises(a, pool)
+			if err != nil {
+				return broken(err)
+			}
+			if covers {
+				covering++
+			}
+		}
+		if covering == 0 {
+			return fail("advertisements=0",
+				"no L2Advertisement covers pool %s, so nobody will answer for %s (%s): create one (Kubespray: metallb_config.layer2: [%s])",
+				pool.Name, s.VIP, s.Name, pool.Name)
+		}
+	}
+	return pass("the pools of all %d VIPs are covered by %d L2Advertisements", len(objs.Services), len(objs.L2Advertisements))
+}

@@ -1,0 +1,233 @@
+// SPDX-License-Identifier: Apache-2.0
+// Copyright The lbmatrix Authors
+
+package judge
+
+import (
+	"fmt"
+	"strings"
+
+	"github.com/lbmatrix/lbmatrix/harness/journal"
+	"github.com/lbmatrix/lbmatrix/harness/scenario"
+)
+
+// minAnswered is the share of broadcasts that must have been answered: a speaker
+// answers every one, and the rest is room for a busy machine.
+const minAnswered = 0.9
+
+func singleResponder() Check {
+	return Check{
+		ID: "single-responder", Family: "segment",
+		Title: "Exactly one MAC answers ARP for every VIP",
+		Why: "ipvs without strictARP makes every node answer (metallb #153, #2500), a partition makes two (metallb #589), " +
+			"an excluded node or a missing advertisement makes none (metallb #2274).",
+		Method: "The observer broadcasts limits.arpProbes who-has per VIP and counts distinct sender MACs; its receive socket is open " +
+			"before the first send and the kernel's drops are read. Every node's own address must be answered by that node in the same sweep. " +
+			"With n broadcasts a second responder that answers a share q of them is missed with probability (1-q)^n.",
+		Needs: []string{journal.ObsARP},
+		Codes: []string{"ok", "responders=N", "unanswered"},
+		Judge: func(f journal.Facts, _ scenario.Scenario) Verdict { return judgeResponders(f) },
+	}
+}
+
+func judgeResponders(f journal.Facts) Verdict {
+	s, err := readSweep(f)
+	if err != nil {
+		return broken(err)
+	}
+	vips := s.kind(journal.TargetVIP)
+	if len(vips) == 0 {
+		return broken(fmt.Errorf("no VIP was asked for"))
+	}
+	v := pass("")
+	var words []string
+	for _, t := range vips {
+		sent, macs := s.sent[t.Address], s.macs(t.Address)
+		if sent == 0 {
+			return broken(fmt.Errorf("no who-has was sent for %s", t.Address))
+		}
+		v = v.with(
+			Figure{Name: t.Service + " responders", Value: float64(len(macs)), Unit: "MACs", N: int64(sent), Method: "distinct sender MACs over broadcast who-has"},
+			Figure{Name: t.Service + " answered", Value: float64(s.answered[t.Address]), Unit: "broadcasts", N: int64(sent), Method: "broadcasts with at least one reply"},
+		)
+		words = append(words, fmt.Sprintf("%s (%s): %s", t.Address, t.Service, s.describe(macs)))
+		switch {
+		case len(macs) != 1 && (v.Outcome == Passed || v.Code == "unanswered"):
+			v.Outcome, v.Code = Failed, fmt.Sprintf("responders=%d", len(macs))
+		case len(macs) == 1 && v.Outcome == Passed && float64(s.answered[t.Address]) < minAnswered*float64(sent):
+			v.Outcome, v.Code = Failed, "unanswered"
+			words = append(words, fmt.Sprintf("only %d of %d broadcasts were answered", s.answered[t.Address], sent))
+		}
+	}
+	for mac, eth := range s.foreign {
+		v.Findings = append(v.Findings, Finding{Component: "segment", Message: fmt.Sprintf("replies that claim %s came in frames from %s", mac, eth)})
+	}
+	for _, t := range s.kind(journal.TargetUnassigned) {
+		if macs := s.macs(t.Address); len(macs) > 0 {
+			v.Findings = append(v.Findings, Finding{Component: "segment", Message: fmt.Sprintf("%s belongs to nobody and is answered by %s: proxy ARP?", t.Address, s.describe(macs))})
+		}
+	}
+	v.Message = strings.Join(words, "; ")
+	if v.Outcome == Passed {
+		v.Message += fmt.Sprintf(". A second responder is seen with p >= 0.99 when it answers %.1f %% of broadcasts or more",
+			100*detectableShare(s.sent[vips[0].Address]))
+	}
+	return v
+}
+
+// describe names the responders of an address.
+func (s sweep) describe(macs []string) string {
+	if len(macs) == 0 {
+		return "nobody answers"
+	}
+	var names []string
+	for _, m := range macs {
+		names = append(names, s.name(m))
+	}
+	return strings.Join(names, ", ")
+}
+
+func responderIsAnnouncer() Check {
+	return Check{
+		ID: "responder-is-announcer", Family: "segment",
+		Title: "The responder is the node that MetalLB's election names",
+		Why: "A stray host, a node outside the load balancer (exclude-from-external-load-balancers), or a node without an endpoint under " +
+			"policy Local (cilium #27800) can answer just as well as the right one.",
+		Method: "The MAC must be a node's; the node must be a candidate; and it must be first by sha256(node name + '#' + VIP), MetalLB's " +
+			"election from 0.13.9 to 0.16.1 (speaker/layer2_controller.go). The harness computes it itself.",
+		Needs: []string{journal.ObsARP, journal.ObsAnnouncement},
+		Codes: []string{"ok", "no-single-responder", "foreign-responder", "excluded-node", "no-local-endpoint", "not-elected"},
+		Judge: func(f journal.Facts, _ scenario.Scenario) Verdict { return judgeAnnouncer(f) },
+	}
+}
+
+func judgeAnnouncer(f journal.Facts) Verdict {
+	s, err := readSweep(f)
+	if err != nil {
+		return broken(err)
+	}
+	objs, err := objects(f, journal.ObsAnnouncement)
+	if err != nil {
+		return broken(err)
+	}
+	var words []string
+	for _, t := range s.kind(journal.TargetVIP) {
+		mac, ok := s.responder(t.Address)
+		if !ok {
+			return fail("no-single-responder", "%s (%s): %s", t.Address, t.Service, s.describe(s.macs(t.Address)))
+		}
+		node, ok := nodeByMAC(s.topo, mac)
+		if !ok {
+			return fail("foreign-responder", "%s (%s) is answered by %s, which is no node of this cluster", t.Address, t.Service, mac)
+		}
+		if node.ExcludedFromLB {
+			return fail("excluded-node", "%s (%s) is answered by %s, which is excluded from external load balancers", t.Address, t.Service, node.Name)
+		}
+		candidates := candidates(s.topo, objs, t.Service)
+		if len(candidates) == 0 {
+			return broken(fmt.Errorf("Service %s has no candidate node", t.Service))
+		}
+		if !contains(candidates, node.Name) {
+			return fail("no-local-endpoint", "%s (%s) is answered by %s, which has no ready endpoint of it (policy Local; candidates: %s)",
+				t.Address, t.Service, node.Name, strings.Join(candidates, ", "))
+		}
+		if want := Elect(candidates, t.Address); want != node.Name {
+			return fail("not-elected", "%s (%s) is answered by %s, the election names %s", t.Address, t.Service, node.Name, want)
+		}
+		words = append(words, fmt.Sprintf("%s (%s) on %s", t.Address, t.Service, node.Name))
+	}
+	if len(words) == 0 {
+		return broken(fmt.Errorf("no VIP was asked for"))
+	}
+	return pass("%s: as elected", strings.Join(words, "; "))
+}
+
+func announcerStatusAgrees() Check {
+	return Check{
+		ID: "announcer-status-agrees", Family: "segment",
+		Title: "Event, ServiceL2Status and speaker metrics name the node that answers",
+		Why: "Operators read the status, not the wire. MetalLB 0.15's ServiceL2Status can name a dead node for good after a failover " +
+			"(status.node is immutable), and no MetalLB test checks that the sources agree.",
+		Method: "The wire is the truth. On the baseline, status and metrics must name the responder; after a disturbance a stale status is a " +
+			"finding. The nodeAssigned event is always only a finding: it may be repeated or missing by design.",
+		Needs: []string{journal.ObsARP, journal.ObsAnnouncement},
+		Codes: []string{"ok", "no-single-responder", "metrics", "l2status"},
+		Judge: func(f journal.Facts, _ scenario.Scenario) Verdict { return judgeStatus(f) },
+	}
+}
+
+func judgeStatus(f journal.Facts) Verdict {
+	s, err := readSweep(f)
+	if err != nil {
+		return broken(err)
+	}
+	objs, err := objects(f, journal.ObsAnnouncement)
+	if err != nil {
+		return broken(err)
+	}
+	span, err := f.Observation(journal.ObsAnnouncement)
+	if err != nil {
+		return broken(err)
+	}
+	metrics, err := journal.Bodies[journal.SpeakerMetrics](span, journal.KindSpeakerMetrics)
+	if err != nil {
+		return broken(err)
+	}
+	if len(metrics) == 0 {
+		return broken(fmt.Errorf("no speaker's metrics were recorded"))
+	}
+	v := pass("")
+	var words []string
+	for _, t := range s.kind(journal.TargetVIP) {
+		mac, ok := s.responder(t.Address)
+		if !ok {
+			return fail("no-single-responder", "%s (%s): %s", t.Address, t.Service, s.describe(s.macs(t.Address)))
+		}
+		node, ok := nodeByMAC(s.topo, mac)
+		if !ok {
+			return fail("no-single-responder", "%s (%s): %s", t.Address, t.Service, s.name(mac))
+		}
+		claims, err := announcedBy(metrics, t.Address)
+		if err != nil {
+			return broken(err)
+		}
+		if len(claims) != 1 || claims[0] != node.Name {
+			return fail("metrics", "%s (%s) is answered by %s; metallb_speaker_announced names %s",
+				t.Address, t.Service, node.Name, orNobody(claims))
+		}
+		if status := statusOf(objs, t.Service); status != node.Name {
+			msg := fmt.Sprintf("%s (%s) is answered by %s; ServiceL2Status names %s", t.Address, t.Service, node.Name, orNobody(words1(status)))
+			if f.Name() == journal.PhaseBaseline {
+				return fail("l2status", "%s", msg)
+			}
+			v.Findings = append(v.Findings, Finding{Component: "metallb", Message: msg})
+		}
+		if event, ok := lastAssigned(objs, t.Service); !ok || !strings.Contains(event, `"`+node.Name+`"`) {
+			v.Findings = append(v.Findings, Finding{Component: "metallb",
+				Message: fmt.Sprintf("%s is answered by %s; the newest nodeAssigned event says %q", t.Service, node.Name, event)})
+		}
+		words = append(words, fmt.Sprintf("%s on %s", t.Service, node.Name))
+	}
+	if len(words) == 0 {
+		return broken(fmt.Errorf("no VIP was asked for"))
+	}
+	v.Message = strings.Join(words, "; ") + ": wire, metrics and status agree"
+	if len(v.Findings) > 0 {
+		v.Message = strings.Join(words, "; ") + ": wire and metrics agree, see the findings"
+	}
+	return v
+}
+
+func words1(s string) []string {
+	if s == "" {
+		return nil
+	}
+	return []string{s}
+}
+
+func orNobody(names []string) string {
+	if len(names) == 0 {
+		return "nobody"
+	}
+	return strings.Join(names, ", ")
+}

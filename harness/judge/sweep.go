@@ -1,0 +1,171 @@
+// SPDX-License-Identifier: Apache-2.0
+// Copyright The lbmatrix Authors
+
+package judge
+
+import (
+	"encoding/json"
+	"fmt"
+	"maps"
+	"math"
+	"slices"
+	"strings"
+
+	"github.com/lbmatrix/lbmatrix/harness/journal"
+	"github.com/lbmatrix/lbmatrix/harness/probe"
+)
+
+// sweep is one ARP sweep, checked: nothing was dropped and the positive control held.
+type sweep struct {
+	topo     journal.Topology
+	targets  []journal.Target
+	sent     map[string]int            // target address -> who-has sent
+	answered map[string]int            // target address -> probes that got an answer
+	replies  map[string]map[string]int // target address -> sender MAC -> replies
+	foreign  map[string]string         // sender MAC -> differing Ethernet source
+}
+
+// readSweep reads the phase's ARP sweep. It is an error when frames may have been
+// lost, or when the positive control failed: unless every node's own address was
+// answered by that node, "nobody answers" means nothing.
+func readSweep(f journal.Facts) (sweep, error) {
+	s := sweep{
+		sent: map[string]int{}, answered: map[string]int{},
+		replies: map[string]map[string]int{}, foreign: map[string]string{},
+	}
+	span, err := f.Observation(journal.ObsARP)
+	if err != nil {
+		return s, err
+	}
+	if s.topo, err = f.Topology(); err != nil {
+		return s, err
+	}
+	if s.targets, err = targets(span); err != nil {
+		return s, err
+	}
+	run, err := span.Stream(journal.StreamARP)
+	if err != nil {
+		return s, err
+	}
+	totals, err := journal.Totals[probe.ARPTotals](run)
+	if err != nil {
+		return s, err
+	}
+	if totals.KernelDrops > 0 {
+		return s, fmt.Errorf("the kernel dropped %d ARP frames: a responder may have been missed", totals.KernelDrops)
+	}
+	if err := s.count(run, totals); err != nil {
+		return s, err
+	}
+	return s, s.control()
+}
+
+func (s *sweep) count(run journal.Run, totals probe.ARPTotals) error {
+	probes, err := journal.Items[probe.ARPProbe](run, probe.KindARPProbe)
+	if err != nil {
+		return err
+	}
+	replies, err := journal.Items[probe.ARPReply](run, probe.KindARPReply)
+	if err != nil {
+		return err
+	}
+	if len(replies) != totals.Replies {
+		return fmt.Errorf("instrument %s: it counted %d replies and recorded %d", run.Stream, totals.Replies, len(replies))
+	}
+	for _, p := range probes {
+		if p.Error != "" {
+			return fmt.Errorf("send who-has %s: %s", p.Target, p.Error)
+		}
+		s.sent[p.Target.String()]++
+	}
+	seen := map[string]map[int]bool{}
+	for _, r := range replies {
+		addr := r.Target.String()
+		if s.replies[addr] == nil {
+			s.replies[addr], seen[addr] = map[string]int{}, map[int]bool{}
+		}
+		mac := strings.ToLower(r.SenderMAC)
+		s.replies[addr][mac]++
+		seen[addr][r.Probe] = r.Probe >= 0
+		if eth := strings.ToLower(r.EthernetSource); eth != mac {
+			s.foreign[mac] = eth
+		}
+	}
+	for addr, rounds := range seen {
+		s.answered[addr] = count(slices.Collect(maps.Values(rounds)), func(ok bool) bool { return ok })
+	}
+	return nil
+}
+
+// control is the positive control of every ARP verdict.
+func (s *sweep) control() error {
+	controls := 0
+	for _, t := range s.targets {
+		if t.Kind != journal.TargetNodeAddress {
+			continue
+		}
+		controls++
+		i := slices.IndexFunc(s.topo.Nodes, func(n journal.Node) bool { return n.Name == t.Node })
+		if i < 0 {
+			return fmt.Errorf("positive control: %s is no node of the topology", t.Node)
+		}
+		if s.replies[t.Address][s.topo.Nodes[i].MAC] == 0 {
+			return fmt.Errorf("positive control: node %s did not answer for its own address %s, so silence proves nothing", t.Node, t.Address)
+		}
+	}
+	if controls == 0 || controls != len(s.topo.Nodes) {
+		return fmt.Errorf("positive control: %d of %d node addresses were asked for", controls, len(s.topo.Nodes))
+	}
+	return nil
+}
+
+// vips lists the sweep's targets of a kind.
+func (s sweep) kind(kind string) []journal.Target {
+	var out []journal.Target
+	for _, t := range s.targets {
+		if t.Kind == kind {
+			out = append(out, t)
+		}
+	}
+	return out
+}
+
+// macs lists who answered for an address, sorted.
+func (s sweep) macs(addr string) []string {
+	return slices.Sorted(maps.Keys(s.replies[addr]))
+}
+
+// responder is the one MAC that answered for an address.
+func (s sweep) responder(addr string) (string, bool) {
+	macs := s.macs(addr)
+	if len(macs) != 1 {
+		return "", false
+	}
+	return macs[0], true
+}
+
+// name says who owns a MAC, for people.
+func (s sweep) name(mac string) string {
+	if n, ok := nodeByMAC(s.topo, mac); ok {
+		return fmt.Sprintf("%s (%s)", mac, n.Name)
+	}
+	return mac + " (no node)"
+}
+
+// detectableShare is the smallest share of broadcasts that a second responder must
+// answer to be seen at least once in n independent broadcasts with p >= 0.99:
+// 1 - 0.01^(1/n).
+func detectableShare(n int) float64 {
+	if n <= 0 {
+		return 1
+	}
+	return 1 - math.Pow(0.01, 1/float64(n))
+}
+
+func startArgs[T any](run journal.Run) (T, error) {
+	var v T
+	if err := json.Unmarshal(run.Start.Args, &v); err != nil {
+		return v, fmt.Errorf("instrument %s: decode its arguments: %w", run.Stream, err)
+	}
+	return v, nil
+}

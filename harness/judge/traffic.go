@@ -1,0 +1,199 @@
+// SPDX-License-Identifier: Apache-2.0
+// Copyright The lbmatrix Authors
+
+package judge
+
+import (
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+
+	"github.com/lbmatrix/lbmatrix/harness/journal"
+	"github.com/lbmatrix/lbmatrix/harness/probe"
+	"github.com/lbmatrix/lbmatrix/harness/scenario"
+)
+
+// traffic is what the traffic observation saw of one Service.
+type traffic struct {
+	service journal.Service
+	objs    journal.Objects
+	topo    journal.Topology
+	totals  probe.LoadTotals
+	peers   probe.LoadPeers
+	errors  []probe.LoadError
+}
+
+// readTraffic reads the traffic to the Service of a policy.
+func readTraffic(f journal.Facts, policy string) (traffic, error) {
+	var t traffic
+	var err error
+	if t.topo, err = f.Topology(); err != nil {
+		return t, err
+	}
+	if t.objs, err = objects(f, journal.ObsAnnouncement); err != nil {
+		return t, err
+	}
+	if t.service, err = service(t.objs, policy); err != nil {
+		return t, err
+	}
+	span, err := f.Observation(journal.ObsTraffic)
+	if err != nil {
+		return t, err
+	}
+	l, err := loadRun(span, journal.StreamHTTP)
+	if err != nil {
+		return t, err
+	}
+	if t.totals, err = l.target(t.service.Name); err != nil {
+		return t, err
+	}
+	t.peers, t.errors = l.peers[t.service.Name], l.errors[t.service.Name]
+	answered := int64(0)
+	for _, b := range t.peers.Backends {
+		answered += int64(b.Responses)
+	}
+	if answered != t.totals.OK {
+		return t, fmt.Errorf("%s: %d answers were counted by backend, %d by request", t.service.Name, answered, t.totals.OK)
+	}
+	return t, nil
+}
+
+func reachable(policy string) Check {
+	k8sPolicy := strings.ToUpper(policy[:1]) + policy[1:]
+	return Check{
+		ID: "reachable-" + policy + "-policy", Family: "traffic",
+		Title: "The VIP with externalTrafficPolicy " + k8sPolicy + " answers every new connection",
+		Why: map[string]string{
+			"cluster": "Requests that enter at the announcer and have their backend elsewhere were lost by Cilium with MetalLB L2 (cilium #9116, " +
+				"#12895), and by nodes that do not forward.",
+			"local": "Policy Local timed out behind MetalLB with Cilium's kube-proxy replacement (cilium #31333) and after a while in general (metallb #2561).",
+		}[policy],
+		Method: "limits.requests HTTP requests, each on a new connection, open loop, by a client whose neighbour entry was dropped before. " +
+			"With no failure in n requests the true failure share is below 3/n with 95 % confidence. Policy Local: every answer must come from the announcer's node.",
+		Needs: []string{journal.ObsTraffic, journal.ObsAnnouncement, journal.ObsARP},
+		Codes: []string{"ok", "errors", "unreachable", "backend-off-announcer"},
+		Judge: func(f journal.Facts, sc scenario.Scenario) Verdict { return judgeReachable(f, sc, k8sPolicy) },
+	}
+}
+
+func judgeReachable(f journal.Facts, sc scenario.Scenario, policy string) Verdict {
+	t, err := readTraffic(f, policy)
+	if err != nil {
+		return broken(err)
+	}
+	if t.totals.Dropped+t.totals.Cancelled > 0 {
+		return broken(fmt.Errorf("the client never sent %d of %d requests", t.totals.Dropped+t.totals.Cancelled, t.totals.Scheduled))
+	}
+	n := t.totals.Completed
+	ratio := float64(t.totals.Errors) / float64(n)
+	figure := Figure{Name: "failed requests", Value: float64(t.totals.Errors), Unit: "requests", N: n, Method: "HTTP GET on new connections"}
+	switch {
+	case t.totals.OK == 0:
+		return fail("unreachable", "none of %d requests to %s was answered: %s", n, t.service.VIP, errorWords(t.totals.ErrorKinds)).with(figure)
+	case ratio > sc.Spec.Limits.MaxErrorRatio:
+		return fail("errors", "%d of %d requests to %s failed (%s); limit %.3g", t.totals.Errors, n, t.service.VIP,
+			errorWords(t.totals.ErrorKinds), sc.Spec.Limits.MaxErrorRatio).with(figure)
+	}
+	if policy == "Local" {
+		if v, ok := offAnnouncer(f, t); !ok {
+			return v.with(figure)
+		}
+	}
+	return pass("%d of %d requests to %s answered: the failure share is below %.2g %% with 95 %% confidence",
+		t.totals.OK, n, t.service.VIP, 100*3/float64(n)).with(figure)
+}
+
+// offAnnouncer holds policy Local to its promise: only the announcer's own pods answer.
+func offAnnouncer(f journal.Facts, t traffic) (Verdict, bool) {
+	s, err := readSweep(f)
+	if err != nil {
+		return broken(err), false
+	}
+	mac, _ := s.responder(t.service.VIP)
+	node, ok := nodeByMAC(s.topo, mac)
+	if !ok {
+		return broken(fmt.Errorf("%s has no single responder among the nodes, so its announcer is unknown", t.service.VIP)), false
+	}
+	for _, b := range t.peers.Backends {
+		if b.Node != node.Name {
+			return fail("backend-off-announcer", "%d requests to %s (policy Local, announcer %s) were answered by %s on %s",
+				b.Responses, t.service.VIP, node.Name, b.Pod, b.Node), false
+		}
+	}
+	return Verdict{}, true
+}
+
+func errorWords(kinds map[string]int64) string {
+	var words []string
+	for _, k := range slices.Sorted(maps.Keys(kinds)) {
+		words = append(words, fmt.Sprintf("%s %d", k, kinds[k]))
+	}
+	if len(words) == 0 {
+		return "no errors"
+	}
+	return strings.Join(words, ", ")
+}
+
+func sourceAddress() Check {
+	return Check{
+		ID: "source-address", Family: "traffic",
+		Title: "The backend sees the right client address",
+		Why: "Policy Local exists to keep the client's address; Cluster with SNAT must show a node's, or replies leave by a path that " +
+			"the client drops (kubernetes docs, Source IP; cilium #27730).",
+		Method: "Every answer of the traffic observation carries the peer address the backend saw. Local and DSR: the client's. Cluster with " +
+			"SNAT: one of a node's addresses, its pod gateway included (a local backend sees that one).",
+		Needs: []string{journal.ObsTraffic, journal.ObsAnnouncement},
+		Codes: []string{"ok", "cluster-source", "local-source", "unreachable"},
+		Judge: judgeSource,
+	}
+}
+
+func judgeSource(f journal.Facts, sc scenario.Scenario) Verdict {
+	var words []string
+	v := pass("")
+	for _, policy := range []string{"Cluster", "Local"} {
+		t, err := readTraffic(f, policy)
+		if err != nil {
+			return broken(err)
+		}
+		if t.totals.OK == 0 {
+			return fail("unreachable", "%s: no request was answered", t.service.Name)
+		}
+		keeps := policy == "Local" || sc.Spec.DataPlane.Forwarding == scenario.ForwardingDSR
+		peers := map[string]int{}
+		for _, b := range t.peers.Backends {
+			for p, n := range b.Peers {
+				peers[p] += n
+			}
+		}
+		if len(peers) == 0 {
+			return broken(fmt.Errorf("%s: no answer names the client it saw", t.service.Name))
+		}
+		for _, p := range slices.Sorted(maps.Keys(peers)) {
+			if keeps && p != t.topo.Client.Address {
+				return fail(strings.ToLower(policy)+"-source", "%s: %d answers saw the client as %s, it is %s", t.service.Name, peers[p], p, t.topo.Client.Address)
+			}
+			if !keeps && !nodeAddress(t.topo, p) {
+				return fail(strings.ToLower(policy)+"-source", "%s: %d answers saw the client as %s, which is no node's address", t.service.Name, peers[p], p)
+			}
+		}
+		what := "a node's"
+		if keeps {
+			what = "the client's"
+		}
+		words = append(words, fmt.Sprintf("policy %s: %s in all %d answers", policy, what, t.totals.OK))
+		v = v.with(Figure{Name: "policy " + policy + " source addresses", Value: float64(len(peers)), Unit: "addresses", N: t.totals.OK, Method: "peer address seen by the backend"})
+	}
+	v.Message = strings.Join(words, "; ")
+	return v
+}
+
+func nodeAddress(t journal.Topology, addr string) bool {
+	for _, n := range t.Nodes {
+		if n.Address == addr || slices.Contains(n.OtherAddresses, addr) {
+			return true
+		}
+	}
+	return false
+}
