@@ -101,6 +101,7 @@ func TestWorlds(t *testing.T) {
 			with(unreachable, "single-responder", "responders=3")},
 		"half of the broadcasts go unanswered": {func(w *world) { w.arp[vipCluster] = map[string]int{mac(elected(vipCluster)): 2} },
 			map[string]string{"single-responder": "unanswered"}},
+		"answers come late and in bursts": {func(w *world) { w.delayNS = 4500 }, nil},
 		"frames were dropped": {func(w *world) { w.drops = 1 }, map[string]string{
 			"single-responder": "no-data", "responder-is-announcer": "no-data", "announcer-status-agrees": "no-data", "reachable-local-policy": "no-data"}},
 		"the positive control failed": {func(w *world) { w.arp[nodeAddr(1)] = nil }, map[string]string{

@@ -4,6 +4,7 @@
 package judge
 
 import (
+	"cmp"
 	"encoding/json"
 	"fmt"
 	"maps"
@@ -20,7 +21,7 @@ type sweep struct {
 	topo     journal.Topology
 	targets  []journal.Target
 	sent     map[string]int            // target address -> who-has sent
-	answered map[string]int            // target address -> probes that got an answer
+	answered map[string]int            // target address -> who-has that got an answer
 	replies  map[string]map[string]int // target address -> sender MAC -> replies
 	foreign  map[string]string         // sender MAC -> differing Ethernet source
 }
@@ -72,29 +73,57 @@ func (s *sweep) count(run journal.Run, totals probe.ARPTotals) error {
 	if len(replies) != totals.Replies {
 		return fmt.Errorf("instrument %s: it counted %d replies and recorded %d", run.Stream, totals.Replies, len(replies))
 	}
+	frames := map[string][]frame{} // by target address, in the order they were recorded
 	for _, p := range probes {
 		if p.Error != "" {
 			return fmt.Errorf("send who-has %s: %s", p.Target, p.Error)
 		}
-		s.sent[p.Target.String()]++
+		addr := p.Target.String()
+		s.sent[addr]++
+		frames[addr] = append(frames[addr], frame{at: p.SentNS})
 	}
-	seen := map[string]map[int]bool{}
 	for _, r := range replies {
 		addr := r.Target.String()
 		if s.replies[addr] == nil {
-			s.replies[addr], seen[addr] = map[string]int{}, map[int]bool{}
+			s.replies[addr] = map[string]int{}
 		}
 		mac := strings.ToLower(r.SenderMAC)
 		s.replies[addr][mac]++
-		seen[addr][r.Probe] = r.Probe >= 0
+		frames[addr] = append(frames[addr], frame{at: r.ReceivedNS, reply: true})
 		if eth := strings.ToLower(r.EthernetSource); eth != mac {
 			s.foreign[mac] = eth
 		}
 	}
-	for addr, rounds := range seen {
-		s.answered[addr] = count(slices.Collect(maps.Values(rounds)), func(ok bool) bool { return ok })
+	for addr, f := range frames {
+		s.answered[addr] = answered(f)
 	}
 	return nil
+}
+
+// frame is a who-has or a reply, at its time in ns.
+type frame struct {
+	at    int64
+	reply bool
+}
+
+// answered counts the who-has that a later reply answers, each reply one. It does not
+// go by the round a reply was attributed to: on a busy machine several broadcasts
+// leave before the first answer is read, and none of them is unanswered for that.
+// A second reply to the same broadcast answers nothing more.
+func answered(frames []frame) int {
+	// At the same time a who-has comes first: nothing is answered before it is asked.
+	slices.SortStableFunc(frames, func(a, b frame) int { return cmp.Compare(a.at, b.at) })
+	open, n := 0, 0
+	for _, f := range frames {
+		switch {
+		case !f.reply:
+			open++
+		case open > 0:
+			open--
+			n++
+		}
+	}
+	return n
 }
 
 // control is the positive control of every ARP verdict.

@@ -34,6 +34,7 @@ type world struct {
 	arp      map[string]map[string]int // address -> MAC -> answers one broadcast in so many
 	probes   int
 	drops    uint32
+	delayNS  int64                                // between who-has and reply; rounds are 1000 ns apart
 	backends map[string]map[string]map[string]int // service -> pod -> peer -> answers
 	errors   map[string]int                       // service -> failed requests
 	latency  map[string]hist                      // "stream/target"
@@ -256,11 +257,11 @@ func (w *world) observeARP(o *journal.Observation) error {
 	for round := range w.probes {
 		for _, t := range targets {
 			addr := netip.MustParseAddr(t.Address)
-			l.add(probe.KindARPProbe, probe.ARPProbe{Probe: round, Target: addr})
+			l.add(probe.KindARPProbe, probe.ARPProbe{Probe: round, Target: addr, SentNS: int64(1000 * round)})
 			totals.Sent++
 			for m, every := range w.arp[t.Address] {
 				if every > 0 && round%every == 0 {
-					l.add(probe.KindARPReply, probe.ARPReply{Probe: round, Target: addr, SenderMAC: m, EthernetSource: m})
+					l.add(probe.KindARPReply, probe.ARPReply{Probe: round, Target: addr, SenderMAC: m, EthernetSource: m, ReceivedNS: int64(1000*round) + w.delayNS})
 					totals.Replies++
 				}
 			}
