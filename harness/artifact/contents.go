@@ -1,0 +1,73 @@
+// SPDX-License-Identifier: Apache-2.0
+// Copyright The lbmatrix Authors
+
+package artifact
+
+import (
+	"context"
+	"fmt"
+	"path"
+	"path/filepath"
+	"strings"
+
+	"github.com/lbmatrix/lbmatrix/harness/artifact/proc"
+)
+
+// addonPrograms says which programs of an add-on become images, and how its chart
+// names them by default ({version} is the component's).
+func addonPrograms() map[string]map[string]string {
+	return map[string]map[string]string{
+		"metallb": {
+			"controller": "quay.io/metallb/controller:{version}",
+			"speaker":    "quay.io/metallb/speaker:{version}",
+		},
+	}
+}
+
+// kubeadmImages asks kubeadm for the images it will name in a cluster's manifests,
+// by the last part of their name: "kube-proxy", "etcd", "coredns", "pause".
+func kubeadmImages(ctx context.Context, kubeadm, version string) (map[string]string, error) {
+	out, err := proc.Run(ctx, proc.Command(ctx, kubeadm, "config", "images", "list", "--kubernetes-version", version))
+	if err != nil {
+		return nil, fmt.Errorf("list kubeadm's images: %w", err)
+	}
+	refs := map[string]string{}
+	for _, ref := range strings.Fields(out) {
+		name, _, _ := strings.Cut(path.Base(ref), ":")
+		refs[name] = ref
+	}
+	for _, name := range []string{"kube-apiserver", "kube-controller-manager", "kube-scheduler", "kube-proxy", "etcd", "coredns", "pause"} {
+		if refs[name] == "" {
+			return nil, fmt.Errorf("list kubeadm's images: no %s among %s", name, out)
+		}
+	}
+	return refs, nil
+}
+
+// nodeContents lists the images every node holds and those of the control plane.
+// CoreDNS and the add-ons may be scheduled on any node, so every node has them. The
+// references are kubeadm's; what they hold is the pinned version.
+func (p parts) nodeContents(dirs, refs map[string]string) (common, control []image, err error) {
+	kubernetes := dirs["kubernetes"]
+	bin := "/usr/local/bin/"
+	common = []image{
+		programImage(refs["pause"], p.pause.path, "/pause"),
+		programImage(refs["coredns"], filepath.Join(dirs["coredns"], "coredns"), "/coredns"),
+		{
+			ref: refs["kube-proxy"], base: filepath.Join(dirs["rootfs"], "proxy.tar"), entrypoint: []string{bin + "kube-proxy"},
+			files: installed(kubernetes, "usr/local/bin", "kube-proxy"),
+		},
+	}
+	for _, addon := range p.addons {
+		for program, ref := range addonPrograms()[addon] {
+			ref = strings.ReplaceAll(ref, "{version}", p.recipes[addon].version)
+			common = append(common, programImage(ref, filepath.Join(dirs[addon], program), "/"+program))
+		}
+	}
+	for _, name := range []string{"kube-apiserver", "kube-controller-manager", "kube-scheduler"} {
+		control = append(control, programImage(refs[name], filepath.Join(kubernetes, name), bin+name))
+	}
+	// go build names it after the folder of its package.
+	control = append(control, programImage(refs["etcd"], filepath.Join(dirs["etcd"], "server"), bin+"etcd"))
+	return common, control, nil
+}

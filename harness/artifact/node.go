@@ -1,0 +1,158 @@
+// SPDX-License-Identifier: Apache-2.0
+// Copyright The lbmatrix Authors
+
+package artifact
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"path/filepath"
+
+	"golang.org/x/sync/errgroup"
+
+	"github.com/lbmatrix/lbmatrix/harness/docker"
+)
+
+// nodeRecipe changes when the way node images are put together does.
+const nodeRecipe = "node-1"
+
+// Set names what a cluster runs. An empty Kubernetes is the newest pinned version.
+// Components are baked into the nodes (metallb), or choose the version of a part
+// every cluster has (etcd, coredns, cni-plugins; default: the newest pinned).
+type Set struct {
+	Kubernetes string
+	Components map[string]string // e.g. {"metallb": "v0.15.2"}
+}
+
+// NodeImages are image references, all present in the daemon they were made in.
+type NodeImages struct {
+	ControlPlane, Worker string // for the nodes of a kind cluster
+	Probe                string // client and observer containers; entrypoint /lbprobe
+	ProbeInCluster       string // the same for pods: in every node, imagePullPolicy Never or IfNotPresent
+	Kubernetes           string // version, e.g. v1.35.4
+}
+
+// NodeImages makes the images for the nodes of a set, and the probe's image, where
+// the daemon does not hold them yet.
+func (s *Store) NodeImages(ctx context.Context, d *docker.Client, set Set) (NodeImages, error) {
+	p, err := s.parts(ctx, set)
+	if err != nil {
+		return NodeImages{}, fmt.Errorf("plan node images: %w", err)
+	}
+	n := p.names()
+	held := true
+	for _, ref := range []string{n.ControlPlane, n.Worker} {
+		ok, err := d.HasImage(ctx, ref)
+		if err != nil {
+			return NodeImages{}, fmt.Errorf("make node images: %w", err)
+		}
+		held = held && ok
+	}
+	if err := s.ensureImage(ctx, d, n.Probe, func(ctx context.Context, _ func(string)) error {
+		return feed(ctx, d, func(w io.Writer) error { return writeImages(w, []image{p.probeImage(n.Probe)}) }, "load")
+	}); err != nil {
+		return NodeImages{}, err
+	}
+	if held {
+		s.report(Event{Artifact: "image " + n.ControlPlane, State: Cached})
+		s.report(Event{Artifact: "image " + n.Worker, State: Cached})
+		return n.NodeImages, nil
+	}
+	if err := s.bakeNodes(ctx, d, p, n); err != nil {
+		return NodeImages{}, err
+	}
+	return n.NodeImages, nil
+}
+
+func (p parts) probeImage(ref string) image { return programImage(ref, p.probe.path, "/lbprobe") }
+
+// ensureAll makes every part. Two at a time: a Go build alone keeps the processors
+// busy, the base system waits for the network.
+func (s *Store) ensureAll(ctx context.Context, p parts) (map[string]string, error) {
+	order := []string{"rootfs", "kubernetes", "etcd", "cni-plugins", "coredns"}
+	order = append(order, p.addons...)
+	for _, name := range order {
+		s.report(Event{Artifact: p.recipes[name].title(), State: Queued})
+	}
+	made := make([]string, len(order))
+	group, ctx := errgroup.WithContext(ctx)
+	group.SetLimit(2)
+	for i, name := range order {
+		group.Go(func() (err error) {
+			made[i], err = s.ensure(ctx, p.recipes[name])
+			return err
+		})
+	}
+	if err := group.Wait(); err != nil {
+		return nil, err
+	}
+	dirs := map[string]string{}
+	for i, name := range order {
+		dirs[name] = made[i]
+	}
+	return dirs, nil
+}
+
+// bakeNodes goes through the chain of images; each is skipped when it is there.
+func (s *Store) bakeNodes(ctx context.Context, d *docker.Client, p parts, n names) error {
+	dirs, err := s.ensureAll(ctx, p)
+	if err != nil {
+		return err
+	}
+	refs, err := kubeadmImages(ctx, filepath.Join(dirs["kubernetes"], "kubeadm"), p.version)
+	if err != nil {
+		return err
+	}
+	common, control, err := p.nodeContents(dirs, refs)
+	if err != nil {
+		return err
+	}
+	if err := s.ensureImage(ctx, d, n.base, func(ctx context.Context, note func(string)) error {
+		return p.importBase(ctx, d, dirs, refs["pause"], n.base, note)
+	}); err != nil {
+		return err
+	}
+	probe := []image{p.probeImage(n.ProbeInCluster)}
+	program := []file{{path: "usr/local/bin/lbprobe", source: p.probe.path}}
+	for _, b := range []bake{
+		{from: n.base, to: n.common, images: common, script: p.script},
+		{from: n.common, to: n.controlPlane, images: control, script: p.script},
+		{from: n.common, to: n.Worker, images: probe, files: program, script: p.script},
+		{from: n.controlPlane, to: n.ControlPlane, images: probe, files: program, script: p.script},
+	} {
+		if err := s.ensureImage(ctx, d, b.to, func(ctx context.Context, note func(string)) error { return b.run(ctx, d, note) }); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// importBase makes the image that holds the system and Kubernetes' own programs.
+func (p parts) importBase(ctx context.Context, d *docker.Client, dirs map[string]string, pause, ref string, note func(string)) error {
+	module, err := p.kind.moduleDir(ctx)
+	if err != nil {
+		return err
+	}
+	files, err := kindFiles(module, pause)
+	if err != nil {
+		return err
+	}
+	own, err := ownFiles()
+	if err != nil {
+		return err
+	}
+	files = append(files, own...)
+	files = append(files, systemFiles(p.version, p.runc.path)...)
+	files = append(files, installed(dirs["kubernetes"], "usr/bin", "kubeadm", "kubectl", "kubelet")...)
+	files = append(files, file{path: "opt/cni", dir: true, mode: 0o755})
+	files = append(files, installed(dirs["cni-plugins"], "opt/cni/bin", "bridge", "host-local", "loopback", "portmap", "ptp")...)
+	note("importing base system")
+	archive := filepath.Join(dirs["rootfs"], "node.tar")
+	err = feed(ctx, d, func(w io.Writer) error { return writeTree(w, archive, files, unwanted) },
+		append(append([]string{"import"}, settings()...), "-", ref)...)
+	if err != nil {
+		return fmt.Errorf("import base system: %w", err)
+	}
+	return nil
+}

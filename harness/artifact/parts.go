@@ -1,0 +1,117 @@
+// SPDX-License-Identifier: Apache-2.0
+// Copyright The lbmatrix Authors
+
+package artifact
+
+import (
+	"context"
+	"fmt"
+	"maps"
+	"runtime"
+	"slices"
+	"sort"
+	"strings"
+
+	"golang.org/x/sync/errgroup"
+
+	"github.com/lbmatrix/lbmatrix/fixtures"
+)
+
+// parts are the recipes and programs a set is made of; knowing them takes a second
+// and makes nothing but the project's own programs.
+type parts struct {
+	version  string
+	recipes  map[string]recipe // by component; also rootfs
+	kind     pin
+	addons   []string // components that are baked because the set names them
+	runc     program
+	pause    program
+	probe    program
+	fixtures string // content of fixtures/node/files
+	script   []byte // fixtures/node/bake.sh
+}
+
+func (s *Store) parts(ctx context.Context, set Set) (parts, error) {
+	p := parts{version: set.Kubernetes, recipes: map[string]recipe{}}
+	want := map[string]string{"kubernetes": set.Kubernetes, "etcd": "", "coredns": "", "cni-plugins": ""}
+	for component, version := range set.Components {
+		if _, core := want[component]; !core {
+			if _, ok := addonPrograms()[component]; !ok {
+				return parts{}, fmt.Errorf("component %q cannot be baked into a node: known are %s", component,
+					strings.Join(slices.Sorted(maps.Keys(addonPrograms())), ", "))
+			}
+			p.addons = append(p.addons, component)
+		}
+		want[component] = version
+	}
+	sort.Strings(p.addons)
+	for component, version := range want {
+		if version == "" {
+			version = newest(component)
+		}
+		r, err := s.source.programs(ctx, component, version)
+		if err != nil {
+			return parts{}, err
+		}
+		p.recipes[component] = r
+	}
+	p.version = p.recipes["kubernetes"].version
+	var err error
+	if p.recipes["rootfs"], err = rootfs(); err != nil {
+		return parts{}, err
+	}
+	if p.kind, err = loadPin(fixtures.Components, "kind", newest("kind")); err != nil {
+		return parts{}, err
+	}
+	own, err := ownFiles()
+	if err != nil {
+		return parts{}, err
+	}
+	for _, f := range own {
+		p.fixtures += hashStrings(f.path, string(f.data))
+	}
+	if p.script, err = fixtures.Node.ReadFile("node/bake.sh"); err != nil {
+		return parts{}, err
+	}
+	group, ctx := errgroup.WithContext(ctx)
+	for _, o := range []struct {
+		into      *program
+		name, pkg string
+	}{{&p.runc, "lbrunc", "./cmd/lbrunc"}, {&p.pause, "pause", "./fixtures/node/pause"}, {&p.probe, "lbprobe", s.probe}} {
+		group.Go(func() (err error) {
+			*o.into, err = s.own(ctx, o.name, o.pkg)
+			return err
+		})
+	}
+	return p, group.Wait()
+}
+
+// names are the references of every image on the way to a node's. Each key covers
+// the images below it: base, common (every node), controlPlane, and with the probe
+// the two that nodes run.
+type names struct {
+	NodeImages
+	base, common, controlPlane string
+}
+
+func (p parts) names() names {
+	tag := func(key, suffix string) string { return p.version + "-" + key[:keyLength] + suffix }
+	base := hashStrings(nodeRecipe, runtime.GOARCH, p.recipes["rootfs"].key(), p.recipes["kubernetes"].key(),
+		p.recipes["cni-plugins"].key(), string(p.kind.sum), p.runc.digest, p.fixtures)
+	common := []string{base, string(p.script), p.recipes["coredns"].key(), p.pause.digest}
+	for _, a := range p.addons {
+		common = append(common, p.recipes[a].key())
+	}
+	shared := hashStrings(common...)
+	control := hashStrings(shared, p.recipes["etcd"].key())
+	nodes := hashStrings(control, p.probe.digest)
+	probe := "lbmatrix/lbprobe:" + p.probe.digest[:keyLength]
+	return names{
+		NodeImages: NodeImages{
+			ControlPlane: "lbmatrix/node:" + tag(nodes, "-cp"), Worker: "lbmatrix/node:" + tag(nodes, "-worker"),
+			Probe: probe, ProbeInCluster: probe, Kubernetes: p.version,
+		},
+		base: "lbmatrix/node-base:" + tag(base, ""), common: "lbmatrix/node-common:" + tag(shared, ""),
+		controlPlane: "lbmatrix/node-control-plane:" + tag(control, ""),
+	}
+}

@@ -1,0 +1,106 @@
+// SPDX-License-Identifier: Apache-2.0
+// Copyright The lbmatrix Authors
+
+package artifact
+
+import (
+	"testing"
+	"testing/fstest"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/lbmatrix/lbmatrix/fixtures"
+)
+
+func TestEveryPinParses(t *testing.T) {
+	want := map[string]string{
+		"kubernetes": "k8s.io/kubernetes", "etcd": "go.etcd.io/etcd/server/v3", "coredns": "github.com/coredns/coredns",
+		"cni-plugins": "github.com/containernetworking/plugins", "metallb": "go.universe.tf/metallb", "kind": "sigs.k8s.io/kind",
+	}
+	components, err := fixtures.Components.ReadDir("components")
+	require.NoError(t, err)
+	for _, c := range components {
+		list := Versions(c.Name())
+		require.NotEmpty(t, list)
+		for _, v := range list {
+			p, err := loadPin(fixtures.Components, c.Name(), v)
+			require.NoError(t, err)
+			require.Equal(t, want[c.Name()], p.module)
+			require.NotEmpty(t, p.sum)
+			require.NotEmpty(t, p.tools)
+		}
+	}
+}
+
+func TestUnknownPinNamesKnownOnes(t *testing.T) {
+	_, err := loadPin(fixtures.Components, "metallb", "v9.9.9")
+	require.ErrorContains(t, err, "v0.15.2")
+}
+
+func TestPinWithoutModule(t *testing.T) {
+	fsys := fstest.MapFS{
+		"components/x/v1.0.0/module.mod": {Data: []byte("module m\nrequire example.com/x v1.0.1\ntool example.com/x/cmd\n")},
+		"components/x/v1.0.0/module.sum": {},
+	}
+	_, err := loadPin(fsys, "x", "v1.0.0")
+	require.ErrorContains(t, err, "no module required at that version")
+}
+
+func TestVersionsAreOrdered(t *testing.T) {
+	fsys := fstest.MapFS{}
+	for _, v := range []string{"v1.10.0", "v1.9.2", "v1.9.10"} {
+		fsys["components/x/"+v+"/module.mod"] = &fstest.MapFile{}
+	}
+	require.Equal(t, []string{"v1.9.2", "v1.9.10", "v1.10.0"}, versions(fsys, "x"))
+}
+
+func TestProgramNames(t *testing.T) {
+	require.Equal(t, []string{"server", "kubelet", "coredns", "vault"},
+		programNames([]string{"go.etcd.io/etcd/server/v3", "k8s.io/kubernetes/cmd/kubelet", "github.com/coredns/coredns", "x/vault"}))
+}
+
+func TestKubernetesKnowsItsVersion(t *testing.T) {
+	flags := linkerFlags(pin{component: "kubernetes", version: "v1.35.4"})
+	for _, want := range []string{
+		"-X k8s.io/component-base/version.gitVersion=v1.35.4", "-X k8s.io/component-base/version.gitMajor=1", "-X k8s.io/client-go/pkg/version.gitMinor=35",
+	} {
+		require.Contains(t, flags, want)
+	}
+	require.Empty(t, linkerFlags(pin{component: "etcd"}))
+}
+
+func TestRegistryIsNotThereYet(t *testing.T) {
+	_, err := Open(Options{Dir: t.TempDir(), Source: Registry})
+	require.ErrorIs(t, err, ErrNoRegistry)
+	_, err = Open(Options{Dir: t.TempDir(), Source: "x"})
+	require.ErrorContains(t, err, "unknown source")
+}
+
+func TestImageNamesFollowTheirParts(t *testing.T) {
+	with := func(runc, pause, probe string) names {
+		p := parts{version: "v1", recipes: map[string]recipe{}, runc: program{digest: runc}, pause: program{digest: pause}, probe: program{digest: probe + "0123456789ab"}}
+		return p.names()
+	}
+	a := with("r", "p", "1")
+	probe := with("r", "p", "2")
+	require.Equal(t, a.base, probe.base, "a new probe bakes only the last images")
+	require.Equal(t, a.controlPlane, probe.controlPlane)
+	require.NotEqual(t, a.Worker, probe.Worker)
+	require.NotEqual(t, a.Probe, probe.Probe)
+	pause := with("r", "q", "1")
+	require.Equal(t, a.base, pause.base)
+	require.NotEqual(t, a.common, pause.common)
+	require.NotEqual(t, a.ControlPlane, pause.ControlPlane)
+	require.NotEqual(t, a.base, with("s", "p", "1").base)
+	require.NotEqual(t, a.ControlPlane, a.Worker)
+}
+
+func TestPruneKeepsWhatKeptImagesStandOn(t *testing.T) {
+	layers := map[string]string{
+		"base:1": "a ", "common:1": "a b ", "node:1-cp": "a b c ", "node:1-worker": "a b d ", "probe:1": "p ",
+		"common:0": "a x ", "node:0-cp": "a x y ", "probe:0": "q ",
+	}
+	keep := NodeImages{ControlPlane: "node:1-cp", Worker: "node:1-worker", Probe: "probe:1"}
+	require.Equal(t, []string{"common:0", "node:0-cp", "probe:0"}, superfluous(layers, []NodeImages{keep}))
+	require.Len(t, superfluous(layers, nil), len(layers))
+}

@@ -1,0 +1,148 @@
+// SPDX-License-Identifier: Apache-2.0
+// Copyright The lbmatrix Authors
+
+package docker
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+// process is a running process, told from a later one with the same pid by its
+// start time (clock ticks since boot, field 22 of /proc/<pid>/stat).
+type process struct {
+	PID   int    `json:"pid"`
+	Start uint64 `json:"start"`
+}
+
+// lookup finds a running process whose program has the given name and whose
+// command line holds the given argument. A zombie counts as gone.
+func lookup(pid int, program, argument string) (process, bool) {
+	dir := filepath.Join("/proc", strconv.Itoa(pid))
+	exe, err := os.Readlink(filepath.Join(dir, "exe"))
+	if err != nil || strings.TrimSuffix(filepath.Base(exe), " (deleted)") != program {
+		return process{}, false
+	}
+	line, err := os.ReadFile(filepath.Join(dir, "cmdline"))
+	if err != nil || !bytes.Contains(line, []byte(argument)) {
+		return process{}, false
+	}
+	start, err := startTime(pid)
+	if err != nil {
+		return process{}, false
+	}
+	return process{PID: pid, Start: start}, true
+}
+
+func startTime(pid int) (uint64, error) {
+	stat, err := os.ReadFile(filepath.Join("/proc", strconv.Itoa(pid), "stat"))
+	if err != nil {
+		return 0, err
+	}
+	return parseStart(stat)
+}
+
+// parseStart reads field 22; the second field, the name, may hold spaces and
+// brackets, so fields are counted from its end. State Z means the process is gone.
+func parseStart(stat []byte) (uint64, error) {
+	end := bytes.LastIndexByte(stat, ')')
+	if end < 0 {
+		return 0, errors.New("malformed stat")
+	}
+	fields := bytes.Fields(stat[end+1:])
+	if len(fields) < 20 {
+		return 0, errors.New("short stat")
+	}
+	if string(fields[0]) == "Z" {
+		return 0, errors.New("zombie")
+	}
+	return strconv.ParseUint(string(fields[19]), 10, 64)
+}
+
+// alive says whether it is still the same process.
+func (p process) alive() bool {
+	start, err := startTime(p.PID)
+	return err == nil && start == p.Start
+}
+
+// end asks the process to end, waits, and kills it when it does not.
+func (p process) end(ctx context.Context, patience time.Duration) error {
+	for _, sig := range []unix.Signal{unix.SIGTERM, unix.SIGKILL} {
+		if !p.alive() {
+			return nil
+		}
+		if err := unix.Kill(p.PID, sig); err != nil && !errors.Is(err, unix.ESRCH) {
+			return fmt.Errorf("signal process %d: %w", p.PID, err)
+		}
+		for deadline := time.Now().Add(patience); time.Now().Before(deadline) && p.alive(); {
+			select {
+			case <-ctx.Done():
+				return fmt.Errorf("end process %d: %w", p.PID, context.Cause(ctx))
+			case <-time.After(100 * time.Millisecond):
+			}
+		}
+	}
+	if p.alive() {
+		return fmt.Errorf("end process %d: still running after SIGKILL", p.PID)
+	}
+	return nil
+}
+
+func readPID(file string) (int, bool) {
+	data, err := os.ReadFile(file)
+	if err != nil {
+		return 0, false
+	}
+	pid, err := strconv.Atoi(strings.TrimSpace(string(data)))
+	return pid, err == nil && pid > 0
+}
+
+// daemon finds our running dockerd. The state file says which process was started;
+// the pid file is dockerd's own and covers a Start killed before it wrote the state.
+func (p places) daemon() (process, bool) {
+	var known process
+	if data, err := os.ReadFile(p.stateFile()); err == nil && json.Unmarshal(data, &known) == nil {
+		if now, ok := lookup(known.PID, "dockerd", p.config()); ok && now == known {
+			return now, true
+		}
+	}
+	if pid, ok := readPID(p.pidFile()); ok {
+		return lookup(pid, "dockerd", p.config())
+	}
+	return process{}, false
+}
+
+// containerd finds the containerd our dockerd has started; it outlives a killed one.
+func (p places) containerd() (process, bool) {
+	pid, ok := readPID(filepath.Join(p.execRoot(), "containerd", "containerd.pid"))
+	if !ok {
+		return process{}, false
+	}
+	return lookup(pid, "containerd", filepath.Join(p.execRoot(), "containerd"))
+}
+
+// orphaned says whether containers of a killed daemon still run: each has a shim,
+// which names the containerd it belongs to.
+func (p places) orphaned() bool {
+	dirs, _ := filepath.Glob("/proc/[0-9]*")
+	for _, dir := range dirs {
+		pid, err := strconv.Atoi(filepath.Base(dir))
+		if err != nil {
+			continue
+		}
+		if _, ok := lookup(pid, "containerd-shim-runc-v2", filepath.Join(p.execRoot(), "containerd")+"/"); ok {
+			return true
+		}
+	}
+	return false
+}
