@@ -73,5 +73,5 @@ func TestKubeProxyIPTablesMetalLBL2(t *testing.T) {
 	assert.Equal(t, 50, s.Spec.Limits.ARPProbes)
 	assert.Equal(t, map[string]any{"enabled": false}, s.Spec.Components[0].Values["frrk8s"])
 	require.Len(t, s.Spec.Mutations, 1)
-	assert.Len(t, s.Spec.Mutations[0].Expect[1].Consequences, 8)
+	assert.Len(t, s.Spec.Mutations[0].Expect[1].Consequences, 6)
 }

@@ -1,0 +1,122 @@
+// SPDX-License-Identifier: Apache-2.0
+// Copyright The lbmatrix Authors
+
+// Package observe gathers the facts of a scenario: each observation drives
+// instruments, asks nodes and the API server, and writes what it got to the journal.
+// It never decides what a fact means; package judge does.
+package observe
+
+import (
+	"context"
+	"fmt"
+	"net/netip"
+	"strings"
+	"time"
+
+	"k8s.io/client-go/dynamic"
+	"k8s.io/client-go/kubernetes"
+
+	"github.com/lbmatrix/lbmatrix/harness/cluster"
+	"github.com/lbmatrix/lbmatrix/harness/journal"
+	"github.com/lbmatrix/lbmatrix/harness/scenario"
+)
+
+// Env is what observations work with.
+type Env struct {
+	Scenario *scenario.Scenario
+	Journal  *journal.Writer
+	Cluster  cluster.Cluster
+	Kube     kubernetes.Interface
+	Dynamic  dynamic.Interface
+	// Namespace holds the Services under test and their backends.
+	Namespace string
+	// MetalLB is the namespace of the speakers.
+	MetalLB  string
+	Topology journal.Topology
+	// Unassigned is nobody's address on the segment: an ARP sweep's negative control.
+	Unassigned netip.Addr
+	// Probe is the path of lbprobe on the client and the observer.
+	Probe string
+}
+
+// Observation gathers facts of one kind.
+type Observation struct {
+	ID  string
+	Run func(context.Context, *Env, *journal.Observation) error
+}
+
+// Observations returns the catalogue.
+func Observations() []Observation {
+	return []Observation{
+		{ID: journal.ObsNodes, Run: observeNodes},
+		{ID: journal.ObsAnnouncement, Run: observeAnnouncement},
+		{ID: journal.ObsARP, Run: observeARP},
+		{ID: journal.ObsTraffic, Run: observeTraffic},
+		{ID: journal.ObsLatency, Run: observeLatency},
+	}
+}
+
+// Run makes one observation and journals it. A failure to observe is written into the
+// journal, where it makes the checks that need it broken; the error that is
+// returned is only of the journal itself, or of ctx.
+func Run(ctx context.Context, e *Env, id string) error {
+	for _, o := range Observations() {
+		if o.ID != id {
+			continue
+		}
+		open, err := e.Journal.Begin(id)
+		if err != nil {
+			return err
+		}
+		cause := o.Run(ctx, e, open)
+		if err := open.End(cause); err != nil {
+			return err
+		}
+		return ctx.Err()
+	}
+	return fmt.Errorf("observe: no observation %s", id)
+}
+
+// instrument runs lbprobe on a host with its lines going to a stream of o. The
+// instrument gets longer than its work needs and then is stopped.
+func (e *Env) instrument(ctx context.Context, o *journal.Observation, h cluster.Host, stream string, work time.Duration, args ...string) error {
+	limit := work + instrumentSlack
+	ctx, cancel := context.WithTimeout(ctx, limit+instrumentSlack)
+	defer cancel()
+	stdin, closeStdin, err := openStdin()
+	if err != nil {
+		return err
+	}
+	defer closeStdin()
+	var stderr tail
+	err = h.Run(ctx, cluster.Command{
+		Path: e.Probe, Args: append(args, "--deadline", limit.String()),
+		Stdin: stdin, Stdout: o.Stream(stream), Stderr: &stderr,
+	})
+	if err != nil {
+		return fmt.Errorf("run instrument %s on %s: %w%s", stream, h.Name(), err, stderr.said())
+	}
+	return nil
+}
+
+// instrumentSlack is what an instrument may take beyond its work: start-up on a
+// busy machine, its settle time, its last requests' timeout.
+const instrumentSlack = 20 * time.Second
+
+// tail keeps the end of what was written to it.
+type tail struct{ b []byte }
+
+func (t *tail) Write(p []byte) (int, error) {
+	t.b = append(t.b, p...)
+	if over := len(t.b) - 2000; over > 0 {
+		t.b = t.b[over:]
+	}
+	return len(p), nil
+}
+
+func (t *tail) said() string {
+	if s := strings.TrimSpace(string(t.b)); s != "" {
+		return ": " + s
+	}
+	return ""
+}

@@ -1,0 +1,144 @@
+// SPDX-License-Identifier: Apache-2.0
+// Copyright The lbmatrix Authors
+
+package observe
+
+import (
+	"context"
+	"fmt"
+	"strings"
+	"time"
+
+	"golang.org/x/sync/errgroup"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	"github.com/lbmatrix/lbmatrix/harness/cluster"
+	"github.com/lbmatrix/lbmatrix/harness/journal"
+)
+
+// sysctls are what the proof checks read on every node.
+func sysctls() []string {
+	return []string{
+		"net.ipv4.ip_forward",
+		"net.ipv4.conf.all.arp_ignore", "net.ipv4.conf.all.arp_announce",
+		"net.ipv4.conf.eth0.arp_ignore", "net.ipv4.conf.eth0.arp_announce",
+	}
+}
+
+// ruleTables are the commands that print what each proxy mode programs.
+func ruleTables() map[string][]string {
+	return map[string][]string{
+		"iptables": {"iptables-save", "-t", "nat"},
+		"nftables": {"nft", "list", "table", "ip", "kube-proxy"},
+		"ipvs":     {"ipvsadm", "-Ln"},
+	}
+}
+
+// observeNodes asks every node which data plane it runs.
+func observeNodes(ctx context.Context, e *Env, o *journal.Observation) error {
+	nodes, err := e.Cluster.Nodes(ctx)
+	if err != nil {
+		return fmt.Errorf("list nodes: %w", err)
+	}
+	pods, err := e.proxyPods(ctx)
+	if err != nil {
+		return err
+	}
+	proofs := make([]journal.NodeProof, len(nodes))
+	g, gctx := errgroup.WithContext(ctx)
+	for i, n := range nodes {
+		g.Go(func() error {
+			proofs[i] = proof(gctx, n, string(e.Scenario.Spec.DataPlane.Proxy))
+			proofs[i].Pods = pods[n.Name()]
+			return gctx.Err()
+		})
+	}
+	if err := g.Wait(); err != nil {
+		return err
+	}
+	for _, p := range proofs {
+		if err := o.Write(journal.KindNodeProof, p); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// proxyPods lists the names of the proxy pods by node.
+func (e *Env) proxyPods(ctx context.Context) (map[string][]string, error) {
+	list, err := e.Kube.CoreV1().Pods("kube-system").List(ctx, metav1.ListOptions{LabelSelector: "k8s-app in (kube-proxy,cilium)"})
+	if err != nil {
+		return nil, fmt.Errorf("list proxy pods: %w", err)
+	}
+	out := map[string][]string{}
+	for _, p := range list.Items {
+		out[p.Spec.NodeName] = append(out[p.Spec.NodeName], p.Name)
+	}
+	return out, nil
+}
+
+// proof asks one node. What could not be read is an entry of Errors, not a failure
+// of the others. The tables of other modes may well be unreadable: only mode's matter.
+func proof(ctx context.Context, n cluster.Node, mode string) journal.NodeProof {
+	ctx, cancel := context.WithTimeout(ctx, 30*time.Second)
+	defer cancel()
+	p := journal.NodeProof{
+		Node: n.Name(), Sysctls: map[string]string{}, Rules: map[string]string{}, Errors: map[string]string{},
+	}
+	keep := func(what string, err error) {
+		if err != nil {
+			p.Errors[what] = err.Error()
+		}
+	}
+	var err error
+	p.ProxyMode, err = cluster.Output(ctx, n, "curl", "-sS", "--max-time", "5", "http://127.0.0.1:10249/proxyMode")
+	keep("proxyMode", err)
+	keep("sysctls", readSysctls(ctx, n, p.Sysctls))
+	for table, argv := range ruleTables() {
+		out, err := cluster.Output(ctx, n, argv[0], argv[1:]...)
+		if table != mode && err != nil {
+			continue
+		}
+		p.Rules[table] = serviceRules(out)
+		keep("rules."+table, err)
+	}
+	links, err := n.Interfaces(ctx)
+	keep("links", err)
+	for _, l := range links {
+		p.Links = append(p.Links, l.Name)
+	}
+	return p
+}
+
+// readSysctls reads all of them with one command: each value is one line.
+func readSysctls(ctx context.Context, n cluster.Node, into map[string]string) error {
+	var files []string
+	for _, key := range sysctls() {
+		files = append(files, "/proc/sys/"+strings.ReplaceAll(key, ".", "/"))
+	}
+	out, err := cluster.Output(ctx, n, "cat", files...)
+	if err != nil {
+		return err
+	}
+	values := strings.Fields(out)
+	if len(values) != len(files) {
+		return fmt.Errorf("read sysctls: %d values for %d files", len(values), len(files))
+	}
+	for i, key := range sysctls() {
+		into[key] = values[i]
+	}
+	return nil
+}
+
+// serviceRules keeps the lines that can name a service address: the whole tables
+// hold thousands of lines on a large cluster.
+func serviceRules(out string) string {
+	var b strings.Builder
+	for line := range strings.Lines(out) {
+		if strings.Contains(line, "KUBE-SERVICES") || strings.Contains(line, "KUBE-EXT") || strings.Contains(line, "KUBE-SVL") ||
+			strings.Contains(line, " . tcp . ") || strings.Contains(line, " . udp . ") || strings.HasPrefix(line, "TCP ") || strings.HasPrefix(line, "UDP ") {
+			b.WriteString(line)
+		}
+	}
+	return b.String()
+}
