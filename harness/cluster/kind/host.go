@@ -1,0 +1,146 @@
+// SPDX-License-Identifier: Apache-2.0
+// Copyright The lbmatrix Authors
+
+package kind
+
+import (
+	"context"
+	"crypto/rand"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"os/exec"
+	"strings"
+	"time"
+
+	"github.com/lbmatrix/lbmatrix/harness/cluster"
+	"github.com/lbmatrix/lbmatrix/harness/docker"
+)
+
+// stdinGrace is how long a cancelled command may take to end after its stdin was
+// closed: an instrument uses it to write its end record.
+const stdinGrace = time.Second
+
+// execMark marks, in their environment, the processes of one Run inside a node.
+const execMark = "LBMATRIX_EXEC"
+
+// host runs commands in a container.
+type host struct {
+	docker *docker.Client
+	name   string
+	// shell says that the container has a shell, grep and kill: a node.
+	shell bool
+}
+
+// Name is the container's name.
+func (h *host) Name() string { return h.name }
+
+// Run implements cluster.Host with docker exec. When ctx ends stdin is closed, then
+// docker exec is ended. That alone does not end the process inside: lbprobe, the
+// only program in client and observer, ends with its stdin; in a node everything
+// that carries this Run's mark is killed.
+func (h *host) Run(ctx context.Context, c cluster.Command) error {
+	if err := ctx.Err(); err != nil {
+		return fmt.Errorf("run %s on %s: %w", c.Path, h.name, context.Cause(ctx))
+	}
+	id := mark()
+	args := []string{"exec", "-e", execMark + "=" + id}
+	if c.Stdin != nil {
+		args = append(args, "-i")
+	}
+	args = append(append(args, h.name, c.Path), c.Args...)
+	cmd := h.docker.Command(ctx, args...)
+	tail := &tail{}
+	cmd.Stdout, cmd.Stderr = c.Stdout, io.Writer(tail)
+	if c.Stderr != nil {
+		cmd.Stderr = io.MultiWriter(c.Stderr, tail)
+	}
+	closeStdin, err := feed(cmd, c.Stdin)
+	if err != nil {
+		return fmt.Errorf("run %s on %s: %w", c.Path, h.name, err)
+	}
+	defer closeStdin()
+	stop := cmd.Cancel
+	cmd.Cancel = func() error {
+		closeStdin()
+		if c.Stdin == nil {
+			return stop()
+		}
+		time.AfterFunc(stdinGrace, func() { _ = stop() }) // it may have ended by then
+		return nil
+	}
+	err = cmd.Run()
+	if ctx.Err() != nil {
+		h.killMarked(context.WithoutCancel(ctx), id)
+		return fmt.Errorf("run %s on %s: %w", c.Path, h.name, context.Cause(ctx))
+	}
+	return h.result(c, err, tail.String())
+}
+
+// result tells a command that ran and failed from one that could not be run.
+func (h *host) result(c cluster.Command, err error, stderr string) error {
+	if err == nil {
+		return nil
+	}
+	var exit *exec.ExitError
+	daemon := strings.HasPrefix(stderr, "Error response from daemon:") || strings.HasPrefix(stderr, "Error: No such container")
+	if !errors.As(err, &exit) || !exit.Exited() || daemon {
+		return fmt.Errorf("run %s on %s: %w: %s", c.Path, h.name, err, stderr)
+	}
+	return &cluster.ExitError{Host: h.name, Path: c.Path, Args: c.Args, Code: exit.ExitCode(), Stderr: stderr}
+}
+
+// killMarked ends what a cancelled Run left inside a node.
+func (h *host) killMarked(ctx context.Context, id string) {
+	if !h.shell {
+		return
+	}
+	ctx, cancel := context.WithTimeout(ctx, 5*time.Second)
+	defer cancel()
+	script := `for e in $(grep -lsazx "` + execMark + "=" + id + `" /proc/[0-9]*/environ); do p=${e#/proc/}; kill -9 "${p%/environ}" 2>/dev/null; done; true`
+	// Best effort: the node goes soon, and its processes with it.
+	_ = h.docker.Command(ctx, "exec", h.name, "sh", "-c", script).Run()
+}
+
+// feed connects stdin by a pipe of our own. With exec's, Wait would wait for a
+// reader that never ends even though the command has.
+func feed(cmd *exec.Cmd, in io.Reader) (func(), error) {
+	if in == nil {
+		return func() {}, nil
+	}
+	r, w, err := os.Pipe()
+	if err != nil {
+		return nil, fmt.Errorf("make stdin: %w", err)
+	}
+	cmd.Stdin = r
+	go func() {
+		_, _ = io.Copy(w, in) // a command that ended first breaks the pipe
+		_ = w.Close()         // twice is fine
+	}()
+	return func() { _ = w.Close(); _ = r.Close() }, nil
+}
+
+func mark() string {
+	var b [8]byte
+	_, _ = rand.Read(b[:]) // never fails
+	return hex.EncodeToString(b[:])
+}
+
+// tail keeps the end of what a command wrote.
+type tail struct{ b []byte }
+
+const tailSize = 2048
+
+func (t *tail) Write(p []byte) (int, error) {
+	t.b = append(t.b, p...)
+	if len(t.b) > 2*tailSize {
+		t.b = append(t.b[:0], t.b[len(t.b)-tailSize:]...)
+	}
+	return len(p), nil
+}
+
+func (t *tail) String() string {
+	return strings.TrimSpace(string(t.b[max(0, len(t.b)-tailSize):]))
+}
