@@ -1,0 +1,166 @@
+// SPDX-License-Identifier: Apache-2.0
+// Copyright The lbmatrix Authors
+
+package component
+
+import (
+	"context"
+	"fmt"
+
+	appsv1 "k8s.io/api/apps/v1"
+	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/util/intstr"
+	"k8s.io/client-go/kubernetes"
+)
+
+// Names of the workload behind the load balancer.
+const (
+	EchoNamespace = "lbmatrix"
+	EchoName      = "echo"
+	EchoCluster   = "echo-cluster" // externalTrafficPolicy Cluster
+	EchoLocal     = "echo-local"   // externalTrafficPolicy Local
+	PortHTTP      = "http"
+	PortUDP       = "udp"
+
+	managedBy   = "app.kubernetes.io/managed-by"
+	managerName = "lbmatrix"
+	appLabel    = "app.kubernetes.io/name"
+)
+
+// The ports: outside, and in the pod.
+const (
+	servicePort = 80
+	httpPort    = 8080
+	udpPort     = 8082
+)
+
+// defaultReplicas is how many backends a scenario gets that does not say.
+const defaultReplicas = 4
+
+// Echo is the workload behind the load balancer: pods that say who they are and whom
+// they see, and a Service for each external traffic policy.
+type Echo struct {
+	Client   kubernetes.Interface
+	Image    string // the probe image, baked into the nodes
+	Replicas int32
+	Progress func(string) // nil discards
+}
+
+// Apply makes the namespace, the Deployment and the Services. What exists is updated.
+func (e *Echo) Apply(ctx context.Context) error {
+	ns := &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: EchoNamespace, Labels: labels()}}
+	if _, err := e.Client.CoreV1().Namespaces().Create(ctx, ns, metav1.CreateOptions{}); err != nil && !apierrors.IsAlreadyExists(err) {
+		return fmt.Errorf("create namespace %s: %w", EchoNamespace, err)
+	}
+	if err := e.applyDeployment(ctx); err != nil {
+		return fmt.Errorf("apply deployment %s: %w", EchoName, err)
+	}
+	for name, policy := range map[string]corev1.ServiceExternalTrafficPolicy{
+		EchoCluster: corev1.ServiceExternalTrafficPolicyCluster, EchoLocal: corev1.ServiceExternalTrafficPolicyLocal,
+	} {
+		if err := e.applyService(ctx, echoService(name, policy)); err != nil {
+			return fmt.Errorf("apply service %s: %w", name, err)
+		}
+	}
+	return nil
+}
+
+// WaitReady waits until every backend is ready.
+func (e *Echo) WaitReady(ctx context.Context) error {
+	return WaitDeployment(ctx, e.Client, EchoNamespace, EchoName, e.Progress)
+}
+
+func (e *Echo) applyDeployment(ctx context.Context) error {
+	client := e.Client.AppsV1().Deployments(EchoNamespace)
+	d := e.deployment()
+	_, err := client.Create(ctx, d, metav1.CreateOptions{})
+	if !apierrors.IsAlreadyExists(err) {
+		return err
+	}
+	_, err = client.Update(ctx, d, metav1.UpdateOptions{})
+	return err
+}
+
+func (e *Echo) applyService(ctx context.Context, s *corev1.Service) error {
+	client := e.Client.CoreV1().Services(EchoNamespace)
+	_, err := client.Create(ctx, s, metav1.CreateOptions{})
+	if !apierrors.IsAlreadyExists(err) {
+		return err
+	}
+	old, err := client.Get(ctx, s.Name, metav1.GetOptions{})
+	if err != nil {
+		return err
+	}
+	// Node ports and addresses stay what they are.
+	old.Spec.ExternalTrafficPolicy, old.Spec.SessionAffinity = s.Spec.ExternalTrafficPolicy, s.Spec.SessionAffinity
+	_, err = client.Update(ctx, old, metav1.UpdateOptions{})
+	return err
+}
+
+func labels() map[string]string {
+	return map[string]string{appLabel: EchoName, managedBy: managerName}
+}
+
+// deployment spreads the pods evenly over the workers, for checks need to know which
+// nodes hold a backend.
+func (e *Echo) deployment() *appsv1.Deployment {
+	replicas := e.Replicas
+	if replicas == 0 {
+		replicas = defaultReplicas
+	}
+	selector := &metav1.LabelSelector{MatchLabels: map[string]string{appLabel: EchoName}}
+	field := func(name, path string) corev1.EnvVar {
+		return corev1.EnvVar{Name: name, ValueFrom: &corev1.EnvVarSource{FieldRef: &corev1.ObjectFieldSelector{FieldPath: path}}}
+	}
+	grace := int64(1)
+	honor := corev1.NodeInclusionPolicyHonor
+	return &appsv1.Deployment{
+		ObjectMeta: metav1.ObjectMeta{Name: EchoName, Namespace: EchoNamespace, Labels: labels()},
+		Spec: appsv1.DeploymentSpec{
+			Replicas: &replicas,
+			Selector: selector,
+			Template: corev1.PodTemplateSpec{
+				ObjectMeta: metav1.ObjectMeta{Labels: labels()},
+				Spec: corev1.PodSpec{
+					TerminationGracePeriodSeconds: &grace,
+					// The control plane is tainted: without this its empty domain would
+					// hold the others back.
+					TopologySpreadConstraints: []corev1.TopologySpreadConstraint{{
+						MaxSkew: 1, TopologyKey: corev1.LabelHostname, WhenUnsatisfiable: corev1.DoNotSchedule,
+						LabelSelector: selector, NodeTaintsPolicy: &honor,
+					}},
+					Containers: []corev1.Container{{
+						Name: EchoName, Image: e.Image, ImagePullPolicy: corev1.PullIfNotPresent, Args: []string{"serve", fmt.Sprintf("--udp=:%d", udpPort)},
+						Env: []corev1.EnvVar{field("POD_NAME", "metadata.name"), field("NODE_NAME", "spec.nodeName")},
+						Ports: []corev1.ContainerPort{
+							{Name: PortHTTP, ContainerPort: httpPort, Protocol: corev1.ProtocolTCP},
+							{Name: PortUDP, ContainerPort: udpPort, Protocol: corev1.ProtocolUDP},
+						},
+						ReadinessProbe: &corev1.Probe{
+							PeriodSeconds: 1, TimeoutSeconds: 1,
+							ProbeHandler: corev1.ProbeHandler{HTTPGet: &corev1.HTTPGetAction{Path: "/healthz", Port: intstr.FromString(PortHTTP)}},
+						},
+					}},
+				},
+			},
+		},
+	}
+}
+
+func echoService(name string, policy corev1.ServiceExternalTrafficPolicy) *corev1.Service {
+	return &corev1.Service{
+		ObjectMeta: metav1.ObjectMeta{Name: name, Namespace: EchoNamespace, Labels: labels()},
+		Spec: corev1.ServiceSpec{
+			Type:                  corev1.ServiceTypeLoadBalancer,
+			ExternalTrafficPolicy: policy,
+			SessionAffinity:       corev1.ServiceAffinityNone,
+			Selector:              map[string]string{appLabel: EchoName},
+			Ports: []corev1.ServicePort{
+				{Name: PortHTTP, Protocol: corev1.ProtocolTCP, Port: servicePort, TargetPort: intstr.FromInt32(httpPort)},
+				{Name: PortUDP, Protocol: corev1.ProtocolUDP, Port: udpPort, TargetPort: intstr.FromInt32(udpPort)},
+			},
+		},
+	}
+}

@@ -1,0 +1,182 @@
+// SPDX-License-Identifier: Apache-2.0
+// Copyright The lbmatrix Authors
+
+package component
+
+import (
+	"context"
+	"fmt"
+	"net/netip"
+	"strings"
+	"time"
+
+	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"k8s.io/apimachinery/pkg/runtime/schema"
+	"k8s.io/client-go/dynamic"
+	"k8s.io/client-go/kubernetes"
+	"k8s.io/client-go/rest"
+
+	"github.com/lbmatrix/lbmatrix/harness/cluster/await"
+)
+
+// What the harness calls its pool and advertisement.
+const (
+	PoolName          = "lbmatrix"
+	AdvertisementName = "lbmatrix"
+)
+
+// webhookWait bounds the time until MetalLB's validating webhook lets objects in.
+const webhookWait = 90 * time.Second
+
+func poolResource() schema.GroupVersionResource {
+	return schema.GroupVersionResource{Group: "metallb.io", Version: "v1beta1", Resource: "ipaddresspools"}
+}
+
+func advertisementResource() schema.GroupVersionResource {
+	return schema.GroupVersionResource{Group: "metallb.io", Version: "v1beta1", Resource: "l2advertisements"}
+}
+
+// MetalLBDefaults are the harness's values for MetalLB's chart: L2 only, images that
+// are on the nodes, and probes that look every second instead of every ten, for a
+// run waits for them.
+func MetalLBDefaults(version string) map[string]any {
+	image := func(name string) map[string]any {
+		return map[string]any{"repository": "quay.io/metallb/" + name, "tag": version, "pullPolicy": "IfNotPresent"}
+	}
+	readiness := map[string]any{"initialDelaySeconds": 0, "periodSeconds": 1}
+	return map[string]any{
+		"controller": map[string]any{"image": image("controller"), "readinessProbe": readiness},
+		"speaker": map[string]any{
+			"image":          image("speaker"),
+			"readinessProbe": readiness,
+			"startupProbe":   map[string]any{"periodSeconds": 1, "failureThreshold": 120},
+			"frr":            map[string]any{"enabled": false},
+		},
+		"frrk8s": map[string]any{"enabled": false},
+		// The webhook serves once kubelet has refreshed a mounted secret, up to a minute
+		// after the pod is ready. It only validates: what the harness writes is valid.
+		"crds": map[string]any{"validationFailurePolicy": "Ignore"},
+	}
+}
+
+// MetalLB configures an installed MetalLB.
+type MetalLB struct {
+	Client    kubernetes.Interface
+	Dynamic   dynamic.Interface
+	Namespace string
+	Release   string            // the Helm release's name
+	Progress  func(line string) // nil discards
+}
+
+// NewMetalLB makes one for the cluster behind config.
+func NewMetalLB(config *rest.Config, release, namespace string, progress func(string)) (*MetalLB, error) {
+	client, err := kubernetes.NewForConfig(config)
+	if err != nil {
+		return nil, fmt.Errorf("make MetalLB client: %w", err)
+	}
+	dyn, err := dynamic.NewForConfig(config)
+	if err != nil {
+		return nil, fmt.Errorf("make MetalLB client: %w", err)
+	}
+	return &MetalLB{Client: client, Dynamic: dyn, Namespace: namespace, Release: release, Progress: progress}, nil
+}
+
+// WaitReady waits for the controller and for a speaker on every node. Whether the
+// speakers agree on who announces is not known from here: that is observed on the
+// wire.
+func (m *MetalLB) WaitReady(ctx context.Context) error {
+	prefix := m.Release
+	if !strings.Contains(prefix, "metallb") { // as the chart names its objects
+		prefix += "-metallb"
+	}
+	if err := WaitDeployment(ctx, m.Client, m.Namespace, prefix+"-controller", m.Progress); err != nil {
+		return err
+	}
+	return WaitDaemonSet(ctx, m.Client, m.Namespace, prefix+"-speaker", m.Progress)
+}
+
+// ApplyPool makes first to last, both included, the addresses MetalLB assigns.
+func (m *MetalLB) ApplyPool(ctx context.Context, first, last netip.Addr) error {
+	return m.apply(ctx, poolResource(), "IPAddressPool", PoolName, map[string]any{
+		"addresses": []any{first.String() + "-" + last.String()}, "autoAssign": true,
+	})
+}
+
+// ApplyAdvertisement makes the speakers announce the pool by ARP. nodes, when
+// given, are the only ones that may.
+func (m *MetalLB) ApplyAdvertisement(ctx context.Context, nodes ...string) error {
+	spec := map[string]any{"ipAddressPools": []any{PoolName}}
+	if len(nodes) > 0 {
+		var values []any
+		for _, n := range nodes {
+			values = append(values, n)
+		}
+		spec["nodeSelectors"] = []any{map[string]any{"matchExpressions": []any{
+			map[string]any{"key": corev1.LabelHostname, "operator": "In", "values": values},
+		}}}
+	}
+	return m.apply(ctx, advertisementResource(), "L2Advertisement", AdvertisementName, spec)
+}
+
+// DeleteAdvertisement makes the speakers fall silent: the VIPs stay assigned and
+// nobody answers for them.
+func (m *MetalLB) DeleteAdvertisement(ctx context.Context) error {
+	err := m.Dynamic.Resource(advertisementResource()).Namespace(m.Namespace).Delete(ctx, AdvertisementName, metav1.DeleteOptions{})
+	if err != nil && !apierrors.IsNotFound(err) {
+		return fmt.Errorf("delete L2Advertisement %s: %w", AdvertisementName, err)
+	}
+	return nil
+}
+
+// RestoreAdvertisement undoes DeleteAdvertisement.
+func (m *MetalLB) RestoreAdvertisement(ctx context.Context) error { return m.ApplyAdvertisement(ctx) }
+
+// apply creates or updates an object. It tries again while MetalLB's CRDs are not
+// served or its webhook does not answer yet: both come up after the installation.
+func (m *MetalLB) apply(ctx context.Context, r schema.GroupVersionResource, kind, name string, spec map[string]any) error {
+	client := m.Dynamic.Resource(r).Namespace(m.Namespace)
+	w := await.Wait{For: "MetalLB's webhook to accept " + kind + " " + name, Within: webhookWait}
+	if m.Progress != nil {
+		w.Changed = m.Progress
+	}
+	return await.Until(ctx, w, func(ctx context.Context) (bool, string, error) {
+		obj := &unstructured.Unstructured{Object: map[string]any{
+			"apiVersion": r.GroupVersion().String(), "kind": kind,
+			"metadata": map[string]any{"name": name, "namespace": m.Namespace, "labels": map[string]any{managedBy: managerName}},
+			"spec":     spec,
+		}}
+		_, err := client.Create(ctx, obj, metav1.CreateOptions{FieldManager: managerName})
+		if apierrors.IsAlreadyExists(err) {
+			err = update(ctx, client, obj)
+		}
+		if err != nil && !transient(err) {
+			return false, "", await.Fatal(err)
+		}
+		if err != nil {
+			return false, "not yet: " + err.Error(), err
+		}
+		return true, kind + " " + name + " accepted", nil
+	})
+}
+
+func update(ctx context.Context, client dynamic.ResourceInterface, obj *unstructured.Unstructured) error {
+	old, err := client.Get(ctx, obj.GetName(), metav1.GetOptions{})
+	if err != nil {
+		return err
+	}
+	obj.SetResourceVersion(old.GetResourceVersion())
+	_, err = client.Update(ctx, obj, metav1.UpdateOptions{FieldManager: managerName})
+	return err
+}
+
+// transient says whether trying again can help: everything but an object that is
+// refused for what it says.
+func transient(err error) bool {
+	if strings.Contains(err.Error(), "failed calling webhook") {
+		return true
+	}
+	return !apierrors.IsInvalid(err) && !apierrors.IsBadRequest(err) && !apierrors.IsForbidden(err)
+}

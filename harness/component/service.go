@@ -1,0 +1,111 @@
+// SPDX-License-Identifier: Apache-2.0
+// Copyright The lbmatrix Authors
+
+package component
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/netip"
+	"slices"
+	"strings"
+	"time"
+
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/client-go/kubernetes"
+
+	"github.com/lbmatrix/lbmatrix/harness/cluster/await"
+)
+
+// assignWait bounds the time until a controller gives a Service its address.
+const assignWait = 60 * time.Second
+
+// Service is a Service of the workload with its addresses.
+type Service struct {
+	Name, Namespace string
+	Policy          string // externalTrafficPolicy: Cluster or Local
+	VIP             netip.Addr
+	ClusterIP       netip.Addr
+	Ports           map[string]Port // by name
+	// HealthCheckNodePort is set for policy Local.
+	HealthCheckNodePort int32
+}
+
+// Port is one port of a Service.
+type Port struct {
+	Protocol string // TCP or UDP
+	Port     int32
+	NodePort int32
+}
+
+// WaitAssigned waits until both Services have a VIP. The error carries the Services'
+// events: the controller says there why it assigns nothing.
+func (e *Echo) WaitAssigned(ctx context.Context) (cluster, local Service, err error) {
+	w := await.Wait{For: "VIPs for " + EchoCluster + " and " + EchoLocal, Within: assignWait, Changed: e.Progress}
+	err = await.Until(ctx, w, func(ctx context.Context) (bool, string, error) {
+		var err error
+		if cluster, err = readService(ctx, e.Client, EchoCluster); err != nil {
+			return false, "", err
+		}
+		if local, err = readService(ctx, e.Client, EchoLocal); err != nil {
+			return false, "", err
+		}
+		state := fmt.Sprintf("%s %s, %s %s", EchoCluster, orNone(cluster.VIP), EchoLocal, orNone(local.VIP))
+		return cluster.VIP.IsValid() && local.VIP.IsValid(), state, nil
+	})
+	if timeout := (*await.TimeoutError)(nil); errors.As(err, &timeout) {
+		err = fmt.Errorf("%w; events: %s", err, serviceEvents(ctx, e.Client))
+	}
+	return cluster, local, err
+}
+
+func readService(ctx context.Context, c kubernetes.Interface, name string) (Service, error) {
+	s, err := c.CoreV1().Services(EchoNamespace).Get(ctx, name, metav1.GetOptions{})
+	if err != nil {
+		return Service{}, err
+	}
+	out := Service{
+		Name: s.Name, Namespace: s.Namespace, Policy: string(s.Spec.ExternalTrafficPolicy),
+		Ports: map[string]Port{}, HealthCheckNodePort: s.Spec.HealthCheckNodePort,
+	}
+	for _, p := range s.Spec.Ports {
+		out.Ports[p.Name] = Port{Protocol: string(p.Protocol), Port: p.Port, NodePort: p.NodePort}
+	}
+	if a, err := netip.ParseAddr(s.Spec.ClusterIP); err == nil {
+		out.ClusterIP = a
+	}
+	for _, i := range s.Status.LoadBalancer.Ingress {
+		if a, err := netip.ParseAddr(i.IP); err == nil && a.Is4() {
+			out.VIP = a
+		}
+	}
+	return out, nil
+}
+
+func orNone(a netip.Addr) string {
+	if !a.IsValid() {
+		return "without VIP"
+	}
+	return a.String()
+}
+
+// serviceEvents lists what was said about the Services, newest last.
+func serviceEvents(ctx context.Context, c kubernetes.Interface) string {
+	list, err := c.CoreV1().Events(EchoNamespace).List(ctx, metav1.ListOptions{})
+	if err != nil {
+		return "could not be read: " + err.Error()
+	}
+	slices.SortFunc(list.Items, func(a, b corev1.Event) int { return a.LastTimestamp.Compare(b.LastTimestamp.Time) })
+	var out []string
+	for _, ev := range list.Items {
+		if ev.InvolvedObject.Kind == "Service" {
+			out = append(out, fmt.Sprintf("%s %s: %s", ev.InvolvedObject.Name, ev.Reason, ev.Message))
+		}
+	}
+	if len(out) == 0 {
+		return "none"
+	}
+	return strings.Join(out, "; ")
+}

@@ -1,0 +1,146 @@
+// SPDX-License-Identifier: Apache-2.0
+// Copyright The lbmatrix Authors
+
+package component_test
+
+import (
+	"errors"
+	"net/netip"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/stretchr/testify/require"
+	appsv1 "k8s.io/api/apps/v1"
+	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apimachinery/pkg/runtime/schema"
+	dynamicfake "k8s.io/client-go/dynamic/fake"
+	"k8s.io/client-go/kubernetes/fake"
+	ktesting "k8s.io/client-go/testing"
+
+	"github.com/lbmatrix/lbmatrix/harness/component"
+)
+
+func TestWaitDeploymentSaysWhyPodsAreNotReady(t *testing.T) {
+	selector := &metav1.LabelSelector{MatchLabels: map[string]string{"app": "x"}}
+	two := int32(2)
+	d := &appsv1.Deployment{
+		ObjectMeta: metav1.ObjectMeta{Name: "d", Namespace: "n"},
+		Spec:       appsv1.DeploymentSpec{Replicas: &two, Selector: selector},
+		Status:     appsv1.DeploymentStatus{Replicas: 2, UpdatedReplicas: 2, ReadyReplicas: 1},
+	}
+	p := &corev1.Pod{
+		ObjectMeta: metav1.ObjectMeta{Name: "d-1", Namespace: "n", Labels: map[string]string{"app": "x"}},
+		Status: corev1.PodStatus{ContainerStatuses: []corev1.ContainerStatus{{
+			State: corev1.ContainerState{Waiting: &corev1.ContainerStateWaiting{Reason: "ErrImageNeverPull"}},
+		}}},
+	}
+	synctest.Test(t, func(t *testing.T) {
+		c := fake.NewClientset(d, p)
+		err := component.WaitDeployment(t.Context(), c, "n", "d", nil)
+		require.EqualError(t, err, "wait for Deployment d to be ready: not within 2m0s; last seen: 1 of 2 pods ready (d-1 ErrImageNeverPull)")
+
+		ready := d.DeepCopy()
+		ready.Status.ReadyReplicas = 2
+		require.NoError(t, component.WaitDeployment(t.Context(), fake.NewClientset(ready), "n", "d", nil))
+		ready.Generation = 2 // the status speaks of an older form
+		require.Error(t, component.WaitDeployment(t.Context(), fake.NewClientset(ready), "n", "d", nil))
+	})
+}
+
+func TestWaitDaemonSetWantsNodes(t *testing.T) {
+	ds := &appsv1.DaemonSet{ObjectMeta: metav1.ObjectMeta{Name: "s", Namespace: "n"}, Spec: appsv1.DaemonSetSpec{Selector: &metav1.LabelSelector{MatchLabels: map[string]string{"app": "s"}}}}
+	synctest.Test(t, func(t *testing.T) {
+		require.Error(t, component.WaitDaemonSet(t.Context(), fake.NewClientset(ds), "n", "s", nil), "no pod wanted yet is not ready")
+		ds.Status = appsv1.DaemonSetStatus{DesiredNumberScheduled: 3, UpdatedNumberScheduled: 3, NumberReady: 3}
+		require.NoError(t, component.WaitDaemonSet(t.Context(), fake.NewClientset(ds), "n", "s", nil))
+	})
+}
+
+func newMetalLB() (*component.MetalLB, *dynamicfake.FakeDynamicClient) {
+	dyn := dynamicfake.NewSimpleDynamicClientWithCustomListKinds(runtime.NewScheme(), map[schema.GroupVersionResource]string{
+		{Group: "metallb.io", Version: "v1beta1", Resource: "ipaddresspools"}:   "IPAddressPoolList",
+		{Group: "metallb.io", Version: "v1beta1", Resource: "l2advertisements"}: "L2AdvertisementList",
+	})
+	return &component.MetalLB{Client: fake.NewClientset(), Dynamic: dyn, Namespace: "metallb-system", Release: "metallb"}, dyn
+}
+
+func TestPoolWaitsForTheWebhook(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		m, dyn := newMetalLB()
+		tries := 0
+		dyn.PrependReactor("create", "ipaddresspools", func(ktesting.Action) (bool, runtime.Object, error) {
+			tries++
+			if tries < 4 {
+				return true, nil, apierrors.NewInternalError(errors.New(`failed calling webhook "x": connection refused`))
+			}
+			return false, nil, nil
+		})
+		first, last := netip.MustParseAddr("172.20.7.240"), netip.MustParseAddr("172.20.7.249")
+		require.NoError(t, m.ApplyPool(t.Context(), first, last))
+		require.Equal(t, 4, tries)
+		require.NoError(t, m.ApplyPool(t.Context(), first, last), "again: updated")
+		list, err := dyn.Resource(schema.GroupVersionResource{Group: "metallb.io", Version: "v1beta1", Resource: "ipaddresspools"}).List(t.Context(), metav1.ListOptions{})
+		require.NoError(t, err)
+		require.Len(t, list.Items, 1)
+		require.Equal(t, []any{"172.20.7.240-172.20.7.249"}, list.Items[0].Object["spec"].(map[string]any)["addresses"])
+	})
+}
+
+func TestPoolRefusedIsNotTriedAgain(t *testing.T) {
+	m, dyn := newMetalLB()
+	dyn.PrependReactor("create", "ipaddresspools", func(ktesting.Action) (bool, runtime.Object, error) {
+		return true, nil, apierrors.NewBadRequest("admission webhook denied the request: overlaps")
+	})
+	begin := time.Now()
+	err := m.ApplyPool(t.Context(), netip.MustParseAddr("10.0.0.1"), netip.MustParseAddr("10.0.0.2"))
+	require.ErrorContains(t, err, "overlaps")
+	require.Less(t, time.Since(begin), 5*time.Second)
+}
+
+func TestAdvertisementGoesAndComesBack(t *testing.T) {
+	m, dyn := newMetalLB()
+	adv := dyn.Resource(schema.GroupVersionResource{Group: "metallb.io", Version: "v1beta1", Resource: "l2advertisements"}).Namespace("metallb-system")
+	require.NoError(t, m.ApplyAdvertisement(t.Context()))
+	require.NoError(t, m.DeleteAdvertisement(t.Context()))
+	require.NoError(t, m.DeleteAdvertisement(t.Context()), "already gone")
+	_, err := adv.Get(t.Context(), component.AdvertisementName, metav1.GetOptions{})
+	require.True(t, apierrors.IsNotFound(err))
+	require.NoError(t, m.RestoreAdvertisement(t.Context()))
+	_, err = adv.Get(t.Context(), component.AdvertisementName, metav1.GetOptions{})
+	require.NoError(t, err)
+}
+
+func TestWaitAssigned(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c := fake.NewClientset(&corev1.Event{
+			ObjectMeta: metav1.ObjectMeta{Name: "e", Namespace: component.EchoNamespace}, Reason: "AllocationFailed", Message: "no available IPs",
+			InvolvedObject: corev1.ObjectReference{Kind: "Service", Name: component.EchoLocal},
+		})
+		e := &component.Echo{Client: c, Image: "probe:1"}
+		require.NoError(t, e.Apply(t.Context()))
+		require.NoError(t, e.Apply(t.Context()), "again: updated")
+		_, _, err := e.WaitAssigned(t.Context())
+		require.ErrorContains(t, err, "echo-cluster without VIP, echo-local without VIP")
+		require.ErrorContains(t, err, "echo-local AllocationFailed: no available IPs")
+
+		for i, name := range []string{component.EchoCluster, component.EchoLocal} {
+			s, err := c.CoreV1().Services(component.EchoNamespace).Get(t.Context(), name, metav1.GetOptions{})
+			require.NoError(t, err)
+			s.Spec.Ports[0].NodePort = int32(30080 + i)
+			s.Status.LoadBalancer.Ingress = []corev1.LoadBalancerIngress{{IP: netip.AddrFrom4([4]byte{172, 20, 7, byte(240 + i)}).String()}}
+			_, err = c.CoreV1().Services(component.EchoNamespace).Update(t.Context(), s, metav1.UpdateOptions{})
+			require.NoError(t, err)
+		}
+		cluster, local, err := e.WaitAssigned(t.Context())
+		require.NoError(t, err)
+		require.Equal(t, "172.20.7.240", cluster.VIP.String())
+		require.Equal(t, "172.20.7.241", local.VIP.String())
+		require.Equal(t, "Local", local.Policy)
+		require.EqualValues(t, 30080, cluster.Ports[component.PortHTTP].NodePort)
+		require.EqualValues(t, 8082, cluster.Ports[component.PortUDP].Port)
+	})
+}
