@@ -13,6 +13,7 @@ import (
 	"runtime"
 	"strings"
 
+	"github.com/lbmatrix/lbmatrix/harness/artifact/aptget"
 	"github.com/lbmatrix/lbmatrix/harness/artifact/proc"
 )
 
@@ -120,12 +121,7 @@ func needTools(ctx context.Context, note func(string)) error {
 		return nil
 	}
 	note("apt-get install debootstrap")
-	cmd := proc.Command(ctx, "apt-get", "install", "-y", "--no-install-recommends", "debootstrap")
-	cmd.Env = append(os.Environ(), "DEBIAN_FRONTEND=noninteractive")
-	if _, err := proc.Run(ctx, cmd); err != nil {
-		return fmt.Errorf("install debootstrap: %w", err)
-	}
-	return nil
+	return aptget.Install(ctx, "debootstrap")
 }
 
 // aptProxy hands apt's proxy to debootstrap, which knows only the environment.

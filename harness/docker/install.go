@@ -12,7 +12,7 @@ import (
 	"os/exec"
 	"strings"
 
-	"github.com/lbmatrix/lbmatrix/harness/artifact/proc"
+	"github.com/lbmatrix/lbmatrix/harness/artifact/aptget"
 )
 
 // tool is a program the daemon needs and the Debian package that holds it.
@@ -55,25 +55,12 @@ func lookPath(program string) (string, error) {
 }
 
 func install(ctx context.Context, pkgs []string, out io.Writer) error {
-	if _, err := exec.LookPath("apt-get"); err != nil {
-		return errors.New("install docker: this is not a Debian machine (no apt-get); install docker yourself and start it, or set DOCKER_HOST")
-	}
 	fmt.Fprintf(out, "apt-get install %s\n", strings.Join(pkgs, " "))
-	run := func(args ...string) error {
-		cmd := proc.Command(ctx, "apt-get", args...)
-		cmd.Env = append(os.Environ(), "DEBIAN_FRONTEND=noninteractive")
-		_, err := proc.Run(ctx, cmd)
-		return err
+	err := aptget.Install(ctx, append([]string{"ca-certificates"}, pkgs...)...)
+	if errors.Is(err, aptget.ErrNotDebian) {
+		return fmt.Errorf("install docker: %w; install docker yourself and start it, or set DOCKER_HOST", err)
 	}
-	args := append([]string{"install", "-y", "--no-install-recommends", "ca-certificates"}, pkgs...)
-	if run(args...) == nil {
-		return nil
-	}
-	// The package lists may be missing or old.
-	if err := run("update"); err != nil {
-		return fmt.Errorf("install docker: %w", err)
-	}
-	if err := run(args...); err != nil {
+	if err != nil {
 		return fmt.Errorf("install docker: %w", err)
 	}
 	return nil
