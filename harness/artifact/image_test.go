@@ -65,8 +65,11 @@ func TestTreeWritesEachPathOnce(t *testing.T) {
 	require.NoError(t, os.WriteFile(base, buf.Bytes(), 0o644))
 	buf.Reset()
 	require.NoError(t, writeTree(&buf, base, []file{
-		{path: "etc", dir: true, mode: 0o700}, {path: "new", dir: true, mode: 0o755}, {path: "new/", dir: true, mode: 0o755},
-		text("etc/b", "over", 0o600), text("new/c", "first", 0o644), text("new/c", "last", 0o644), {path: "etc/l", link: "/dev/null"},
+		{path: "etc", dir: true, mode: 0o700},
+		{path: "new", dir: true, mode: 0o755},
+		{path: "new/", dir: true, mode: 0o755},
+		text("etc/b", "over", 0o600), text("new/c", "first", 0o644), text("new/c", "last", 0o644),
+		{path: "etc/l", link: "/dev/null"},
 	}, func(name string) bool { return name == "etc/gone" }))
 
 	got := map[string]string{}

@@ -58,9 +58,13 @@ func linkerFlags(p pin) string {
 	var flags []string
 	for _, pkg := range []string{"k8s.io/component-base/version", "k8s.io/client-go/pkg/version"} {
 		for _, v := range [][2]string{
-			{"gitVersion", p.version}, {"gitMajor", major}, {"gitMinor", minor},
+			{"gitVersion", p.version},
+			{"gitMajor", major},
+			{"gitMinor", minor},
 			// kubeadm parses these; what they say does not matter, only that it does not change.
-			{"gitCommit", "unknown"}, {"gitTreeState", "clean"}, {"buildDate", "1970-01-01T00:00:00Z"},
+			{"gitCommit", "unknown"},
+			{"gitTreeState", "clean"},
+			{"buildDate", "1970-01-01T00:00:00Z"},
 		} {
 			flags = append(flags, fmt.Sprintf("-X %s.%s=%s", pkg, v[0], v[1]))
 		}

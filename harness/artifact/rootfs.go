@@ -49,8 +49,10 @@ func rootfs() (recipe, error) {
 	if err != nil {
 		return recipe{}, err
 	}
-	r := recipe{name: "rootfs", version: m.suite, inputs: append(append([]string{rootfsRecipe, runtime.GOARCH, m.url, m.suite,
-		strings.Join(m.components, ",")}, nodePackages()...), append(dropped(), proxyPrograms()...)...)}
+	r := recipe{name: "rootfs", version: m.suite, inputs: append(append([]string{
+		rootfsRecipe, runtime.GOARCH, m.url, m.suite,
+		strings.Join(m.components, ","),
+	}, nodePackages()...), append(dropped(), proxyPrograms()...)...)}
 	r.build = func(ctx context.Context, dir string, note func(string)) error {
 		return buildRootfs(ctx, m, dir, note)
 	}
@@ -65,8 +67,10 @@ func buildRootfs(ctx context.Context, m mirror, dir string, note func(string)) e
 		return err
 	}
 	root := filepath.Join(dir, "root")
-	args := []string{"--mount", "--propagation", "private", "debootstrap", "--variant=minbase",
-		"--components=" + strings.Join(m.components, ","), "--include=" + strings.Join(nodePackages(), ",")}
+	args := []string{
+		"--mount", "--propagation", "private", "debootstrap", "--variant=minbase",
+		"--components=" + strings.Join(m.components, ","), "--include=" + strings.Join(nodePackages(), ","),
+	}
 	if m.keyring != "" {
 		args = append(args, "--keyring="+m.keyring)
 	}

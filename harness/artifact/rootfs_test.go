@@ -72,6 +72,8 @@ func TestClosureFollowsLinks(t *testing.T) {
 
 	got, err := closure(root, []string{"bin/tool", "lib", "etc/missing"})
 	require.NoError(t, err)
-	require.Equal(t, []string{"bin", "etc", "etc/alternatives", "etc/alternatives/tool", "lib", "usr", "usr/bin",
-		"usr/bin/tool", "usr/bin/tool-nft", "usr/lib"}, got)
+	require.Equal(t, []string{
+		"bin", "etc", "etc/alternatives", "etc/alternatives/tool", "lib", "usr", "usr/bin",
+		"usr/bin/tool", "usr/bin/tool-nft", "usr/lib",
+	}, got)
 }

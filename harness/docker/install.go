@@ -20,8 +20,13 @@ type tool struct{ program, pkg string }
 
 func tools() []tool {
 	return []tool{
-		{"dockerd", "docker.io"}, {"docker", "docker.io"}, {"runc", "runc"}, {"ip", "iproute2"},
-		{"nsenter", "util-linux"}, {"iptables", "iptables"}, {"modprobe", "kmod"},
+		{"dockerd", "docker.io"},
+		{"docker", "docker.io"},
+		{"runc", "runc"},
+		{"ip", "iproute2"},
+		{"nsenter", "util-linux"},
+		{"iptables", "iptables"},
+		{"modprobe", "kmod"},
 	}
 }
 

@@ -65,53 +65,91 @@ func TestWorlds(t *testing.T) {
 		change func(*world)
 		want   map[string]string // check -> code; every other check passes
 	}{
-		"another proxy mode": {func(w *world) { w.proofs[1].ProxyMode = "nftables" },
-			map[string]string{"dataplane-active": "proxy-mode=nftables"}},
-		"a VIP without a rule": {func(w *world) {
-			w.proofs[2].Rules["iptables"] = "-A KUBE-SERVICES -d 192.0.2.4/32\n-d 192.0.2.400/32\n-d 1192.0.2.40/32\n"
+		"another proxy mode": {
+			func(w *world) { w.proofs[1].ProxyMode = "nftables" },
+			map[string]string{"dataplane-active": "proxy-mode=nftables"},
 		},
-			map[string]string{"dataplane-active": "vip-not-programmed"}},
-		"kube-ipvs0 left over": {func(w *world) { w.proofs[0].Links = append(w.proofs[0].Links, "kube-ipvs0") },
-			map[string]string{"dataplane-active": "leftover=kube-ipvs0"}},
-		"a node that does not answer for its proxy": {func(w *world) { w.proofs[0].Errors = map[string]string{"proxyMode": "connection refused"} },
-			map[string]string{"dataplane-active": "no-data"}},
-		"a node without a proof": {func(w *world) { w.proofs = w.proofs[1:] },
-			map[string]string{"dataplane-active": "no-data", "forwarding-enabled": "no-data"}},
-		"ip_forward off on one node": {func(w *world) { w.proofs[2].Sysctls["net.ipv4.ip_forward"] = "0\n" },
-			map[string]string{"forwarding-enabled": "ip_forward=0"}},
-		"ip_forward unreadable": {func(w *world) { w.proofs[2].Sysctls = nil },
-			map[string]string{"forwarding-enabled": "no-data"}},
-		"no L2Advertisement object": {func(w *world) { w.objects.L2Advertisements = nil },
-			map[string]string{"l2-advertisement-present": "advertisements=0"}},
-		"an L2Advertisement for another pool": {func(w *world) { w.objects.L2Advertisements[0].Pools = []string{"other"} },
-			map[string]string{"l2-advertisement-present": "advertisements=0"}},
+		"a VIP without a rule": {
+			func(w *world) {
+				w.proofs[2].Rules["iptables"] = "-A KUBE-SERVICES -d 192.0.2.4/32\n-d 192.0.2.400/32\n-d 1192.0.2.40/32\n"
+			},
+			map[string]string{"dataplane-active": "vip-not-programmed"},
+		},
+		"kube-ipvs0 left over": {
+			func(w *world) { w.proofs[0].Links = append(w.proofs[0].Links, "kube-ipvs0") },
+			map[string]string{"dataplane-active": "leftover=kube-ipvs0"},
+		},
+		"a node that does not answer for its proxy": {
+			func(w *world) { w.proofs[0].Errors = map[string]string{"proxyMode": "connection refused"} },
+			map[string]string{"dataplane-active": "no-data"},
+		},
+		"a node without a proof": {
+			func(w *world) { w.proofs = w.proofs[1:] },
+			map[string]string{"dataplane-active": "no-data", "forwarding-enabled": "no-data"},
+		},
+		"ip_forward off on one node": {
+			func(w *world) { w.proofs[2].Sysctls["net.ipv4.ip_forward"] = "0\n" },
+			map[string]string{"forwarding-enabled": "ip_forward=0"},
+		},
+		"ip_forward unreadable": {
+			func(w *world) { w.proofs[2].Sysctls = nil },
+			map[string]string{"forwarding-enabled": "no-data"},
+		},
+		"no L2Advertisement object": {
+			func(w *world) { w.objects.L2Advertisements = nil },
+			map[string]string{"l2-advertisement-present": "advertisements=0"},
+		},
+		"an L2Advertisement for another pool": {
+			func(w *world) { w.objects.L2Advertisements[0].Pools = []string{"other"} },
+			map[string]string{"l2-advertisement-present": "advertisements=0"},
+		},
 		"an L2Advertisement by label that does not match": {func(w *world) {
 			w.objects.L2Advertisements[0].Pools = nil
 			w.objects.L2Advertisements[0].PoolSelectors = json.RawMessage(`[{"matchLabels":{"a":"b"}}]`)
 		}, map[string]string{"l2-advertisement-present": "advertisements=0"}},
-		"a VIP outside every pool": {func(w *world) { w.objects.Pools[0].Addresses = []string{"198.51.100.0/24"} },
-			map[string]string{"l2-advertisement-present": "no-pool"}},
-		"nobody answers": {func(w *world) { w.arp[vipCluster], w.arp[vipLocal] = nil, nil },
-			with(unreachable, "single-responder", silent, "reachable-local-policy", "no-data")},
-		"two answer": {func(w *world) { w.arp[vipCluster][mac(0)] = 1 },
-			with(unreachable, "single-responder", "responders=2")},
-		"a second one answers 1 in 10": {func(w *world) { w.arp[vipCluster][mac(0)] = 10 },
-			with(unreachable, "single-responder", "responders=2")},
-		"all three answer": {func(w *world) { w.arp[vipCluster] = map[string]int{mac(0): 1, mac(1): 1, mac(2): 1} },
-			with(unreachable, "single-responder", "responders=3")},
-		"half of the broadcasts go unanswered": {func(w *world) { w.arp[vipCluster] = map[string]int{mac(elected(vipCluster)): 2} },
-			map[string]string{"single-responder": "unanswered"}},
+		"a VIP outside every pool": {
+			func(w *world) { w.objects.Pools[0].Addresses = []string{"198.51.100.0/24"} },
+			map[string]string{"l2-advertisement-present": "no-pool"},
+		},
+		"nobody answers": {
+			func(w *world) { w.arp[vipCluster], w.arp[vipLocal] = nil, nil },
+			with(unreachable, "single-responder", silent, "reachable-local-policy", "no-data"),
+		},
+		"two answer": {
+			func(w *world) { w.arp[vipCluster][mac(0)] = 1 },
+			with(unreachable, "single-responder", "responders=2"),
+		},
+		"a second one answers 1 in 10": {
+			func(w *world) { w.arp[vipCluster][mac(0)] = 10 },
+			with(unreachable, "single-responder", "responders=2"),
+		},
+		"all three answer": {
+			func(w *world) { w.arp[vipCluster] = map[string]int{mac(0): 1, mac(1): 1, mac(2): 1} },
+			with(unreachable, "single-responder", "responders=3"),
+		},
+		"half of the broadcasts go unanswered": {
+			func(w *world) { w.arp[vipCluster] = map[string]int{mac(elected(vipCluster)): 2} },
+			map[string]string{"single-responder": "unanswered"},
+		},
 		"answers come late and in bursts": {func(w *world) { w.delayNS = 4500 }, nil},
 		"frames were dropped": {func(w *world) { w.drops = 1 }, map[string]string{
-			"single-responder": "no-data", "responder-is-announcer": "no-data", "announcer-status-agrees": "no-data", "reachable-local-policy": "no-data"}},
+			"single-responder": "no-data", "responder-is-announcer": "no-data", "announcer-status-agrees": "no-data", "reachable-local-policy": "no-data",
+		}},
 		"the positive control failed": {func(w *world) { w.arp[nodeAddr(1)] = nil }, map[string]string{
-			"single-responder": "no-data", "responder-is-announcer": "no-data", "announcer-status-agrees": "no-data", "reachable-local-policy": "no-data"}},
-		"a stranger answers": {func(w *world) { w.arp[vipCluster] = map[string]int{mac(77): 1} },
-			map[string]string{"responder-is-announcer": "foreign-responder", "announcer-status-agrees": "no-single-responder"}},
-		"the excluded control plane answers": {func(w *world) { w.arp[vipCluster] = map[string]int{mac(0): 1} },
-			map[string]string{"responder-is-announcer": "excluded-node", "announcer-status-agrees": "metrics"}},
-		"the node that lost the election answers": {func(w *world) { w.arp[vipCluster] = map[string]int{mac(3 - elected(vipCluster)): 1} },
-			map[string]string{"responder-is-announcer": "not-elected", "announcer-status-agrees": "metrics"}},
+			"single-responder": "no-data", "responder-is-announcer": "no-data", "announcer-status-agrees": "no-data", "reachable-local-policy": "no-data",
+		}},
+		"a stranger answers": {
+			func(w *world) { w.arp[vipCluster] = map[string]int{mac(77): 1} },
+			map[string]string{"responder-is-announcer": "foreign-responder", "announcer-status-agrees": "no-single-responder"},
+		},
+		"the excluded control plane answers": {
+			func(w *world) { w.arp[vipCluster] = map[string]int{mac(0): 1} },
+			map[string]string{"responder-is-announcer": "excluded-node", "announcer-status-agrees": "metrics"},
+		},
+		"the node that lost the election answers": {
+			func(w *world) { w.arp[vipCluster] = map[string]int{mac(3 - elected(vipCluster)): 1} },
+			map[string]string{"responder-is-announcer": "not-elected", "announcer-status-agrees": "metrics"},
+		},
 		"policy Local without an endpoint on the announcer": {func(w *world) {
 			other := w.topology.Nodes[3-elected(vipLocal)].Name
 			for i := range w.objects.Backends {
@@ -120,50 +158,84 @@ func TestWorlds(t *testing.T) {
 				}
 			}
 		}, map[string]string{"responder-is-announcer": "no-local-endpoint", "reachable-local-policy": "backend-off-announcer"}},
-		"the status names another node": {func(w *world) { w.objects.L2Statuses[0].Node = "worker9" },
-			map[string]string{"announcer-status-agrees": "l2status"}},
-		"no status": {func(w *world) { w.objects.L2Statuses = nil },
-			map[string]string{"announcer-status-agrees": "l2status"}},
-		"no speaker says that it announces": {func(w *world) { w.metrics[0].Text = "" },
-			map[string]string{"announcer-status-agrees": "metrics"}},
-		"two speakers say that they announce": {func(w *world) {
-			w.metrics = append(w.metrics, journal.SpeakerMetrics{Node: "x", Text: w.metrics[0].Text})
+		"the status names another node": {
+			func(w *world) { w.objects.L2Statuses[0].Node = "worker9" },
+			map[string]string{"announcer-status-agrees": "l2status"},
 		},
-			map[string]string{"announcer-status-agrees": "metrics"}},
-		"metrics unreadable": {func(w *world) { w.metrics[0].Error = "refused" },
-			map[string]string{"announcer-status-agrees": "no-data"}},
-		"one request in 401 fails": {func(w *world) { w.errors["echo-cluster"] = 1 },
-			map[string]string{"reachable-cluster-policy": "errors"}},
-		"the local VIP is dead": {func(w *world) { w.errors["echo-local"], w.backends["echo-local"] = 400, nil },
-			map[string]string{"reachable-local-policy": "unreachable", "source-address": "unreachable"}},
-		"a backend is never asked": {func(w *world) { delete(w.backends["echo-cluster"], "a") },
-			map[string]string{"every-backend-reached": "missing=1"}},
-		"a backend gets twice its share": {func(w *world) { w.backends["echo-cluster"]["a"] = map[string]int{nodeAddr(1): 200} },
-			map[string]string{"every-backend-reached": "skew"}},
-		"a backend that is none": {func(w *world) { w.backends["echo-cluster"]["zz"] = map[string]int{nodeAddr(1): 1} },
-			map[string]string{"every-backend-reached": "unknown-backend"}},
-		"policy Cluster shows the client": {func(w *world) { w.backends["echo-cluster"]["a"] = map[string]int{clientAddr: 100} },
-			map[string]string{"source-address": "cluster-source"}},
+		"no status": {
+			func(w *world) { w.objects.L2Statuses = nil },
+			map[string]string{"announcer-status-agrees": "l2status"},
+		},
+		"no speaker says that it announces": {
+			func(w *world) { w.metrics[0].Text = "" },
+			map[string]string{"announcer-status-agrees": "metrics"},
+		},
+		"two speakers say that they announce": {
+			func(w *world) {
+				w.metrics = append(w.metrics, journal.SpeakerMetrics{Node: "x", Text: w.metrics[0].Text})
+			},
+			map[string]string{"announcer-status-agrees": "metrics"},
+		},
+		"metrics unreadable": {
+			func(w *world) { w.metrics[0].Error = "refused" },
+			map[string]string{"announcer-status-agrees": "no-data"},
+		},
+		"one request in 401 fails": {
+			func(w *world) { w.errors["echo-cluster"] = 1 },
+			map[string]string{"reachable-cluster-policy": "errors"},
+		},
+		"the local VIP is dead": {
+			func(w *world) { w.errors["echo-local"], w.backends["echo-local"] = 400, nil },
+			map[string]string{"reachable-local-policy": "unreachable", "source-address": "unreachable"},
+		},
+		"a backend is never asked": {
+			func(w *world) { delete(w.backends["echo-cluster"], "a") },
+			map[string]string{"every-backend-reached": "missing=1"},
+		},
+		"a backend gets twice its share": {
+			func(w *world) { w.backends["echo-cluster"]["a"] = map[string]int{nodeAddr(1): 200} },
+			map[string]string{"every-backend-reached": "skew"},
+		},
+		"a backend that is none": {
+			func(w *world) { w.backends["echo-cluster"]["zz"] = map[string]int{nodeAddr(1): 1} },
+			map[string]string{"every-backend-reached": "unknown-backend"},
+		},
+		"policy Cluster shows the client": {
+			func(w *world) { w.backends["echo-cluster"]["a"] = map[string]int{clientAddr: 100} },
+			map[string]string{"source-address": "cluster-source"},
+		},
 		"policy Local hides the client": {func(w *world) {
 			for pod := range w.backends["echo-local"] {
 				w.backends["echo-local"][pod] = map[string]int{nodeAddr(1): 200}
 			}
 		}, map[string]string{"source-address": "local-source"}},
-		"the VIP is slower at the median": {func(w *world) { w.latency[journal.StreamConnect+"/vip"] = hist{p50: 400e3, p90: 500e3, n: 1000} },
-			map[string]string{"connect-latency": "p50-ratio"}},
-		"the VIP has a worse p90": {func(w *world) { w.latency[journal.StreamRequest+"/vip"] = hist{p50: 200e3, p90: 900e3, n: 1000} },
-			map[string]string{"request-latency": "p90-ratio"}},
+		"the VIP is slower at the median": {
+			func(w *world) { w.latency[journal.StreamConnect+"/vip"] = hist{p50: 400e3, p90: 500e3, n: 1000} },
+			map[string]string{"connect-latency": "p50-ratio"},
+		},
+		"the VIP has a worse p90": {
+			func(w *world) { w.latency[journal.StreamRequest+"/vip"] = hist{p50: 200e3, p90: 900e3, n: 1000} },
+			map[string]string{"request-latency": "p90-ratio"},
+		},
 		"the client was too slow": {func(w *world) {
-			w.latency[journal.StreamRequest+"/vip"] = hist{p50: 200e3, p90: 300e3, n: 1000, late: 100}
+			w.latency[journal.StreamRequest+"/vip"] = hist{p50: 200e3, p90: 300e3, n: 1000, late: 501}
 		}, map[string]string{"request-latency": "no-data"}},
-		"too few samples": {func(w *world) { w.latency[journal.StreamConnect+"/vip"] = hist{p50: 200e3, p90: 300e3, n: 10} },
-			map[string]string{"connect-latency": "no-data"}},
-		"the VIP path fails": {func(w *world) { w.latency[journal.StreamConnect+"/vip"] = hist{errors: 1000} },
-			map[string]string{"connect-latency": "unreachable"}},
-		"the NodePort path fails": {func(w *world) { w.latency[journal.StreamConnect+"/nodeport"] = hist{errors: 1000} },
-			map[string]string{"connect-latency": "no-data"}},
-		"the latency observation broke": {func(w *world) { w.broken[journal.ObsLatency] = "the client is gone" },
-			map[string]string{"connect-latency": "no-data", "request-latency": "no-data"}},
+		"too few samples": {
+			func(w *world) { w.latency[journal.StreamConnect+"/vip"] = hist{p50: 200e3, p90: 300e3, n: 10} },
+			map[string]string{"connect-latency": "no-data"},
+		},
+		"the VIP path fails": {
+			func(w *world) { w.latency[journal.StreamConnect+"/vip"] = hist{errors: 1000} },
+			map[string]string{"connect-latency": "unreachable"},
+		},
+		"the NodePort path fails": {
+			func(w *world) { w.latency[journal.StreamConnect+"/nodeport"] = hist{errors: 1000} },
+			map[string]string{"connect-latency": "no-data"},
+		},
+		"the latency observation broke": {
+			func(w *world) { w.broken[journal.ObsLatency] = "the client is gone" },
+			map[string]string{"connect-latency": "no-data", "request-latency": "no-data"},
+		},
 	} {
 		t.Run(name, func(t *testing.T) {
 			w := healthy()
@@ -219,6 +291,16 @@ func TestUnverifiedMutationIsBroken(t *testing.T) {
 	got := verdicts(t, mutated(func(w *world) { w.faults[journal.MutationPhase("m")] = nil }))
 	require.Equal(t, judge.ResultBroken, got["mutation/m/single-responder"].Result)
 	require.Contains(t, got["mutation/m/single-responder"].Verdict.Message, "no record of apply")
+}
+
+func TestLateClientMakesFiguresSuspectNotBroken(t *testing.T) {
+	w := healthy()
+	w.latency[journal.StreamRequest+"/vip"] = hist{p50: 200e3, p90: 300e3, n: 1000, late: 100}
+	got := verdicts(t, w)
+	require.Equal(t, judge.ResultPassed, got["baseline/request-latency"].Result)
+	require.Len(t, got["baseline/request-latency"].Verdict.Findings, 1)
+	require.Contains(t, got["baseline/request-latency"].Verdict.Findings[0].Message, "10 % (VIP) and 0 % (NodePort)")
+	require.Empty(t, got["baseline/connect-latency"].Verdict.Findings)
 }
 
 func TestCombine(t *testing.T) {
@@ -289,20 +371,24 @@ func rank(r judge.Result) int {
 func TestDamageNeverHelps(t *testing.T) {
 	worlds := []func() *world{
 		healthy,
-		func() *world { w := healthy(); w.arp[vipCluster][mac(0)] = 10; w.probes = 20; return w },
+		func() *world { w := healthy(); w.arp[vipCluster][mac(0)] = 3; return w },
 		func() *world { w := healthy(); w.errors["echo-cluster"] = 3; return w },
 		func() *world { return mutated(func(w *world) { w.proofs[1].ProxyMode = "ipvs" }) },
 	}
 	var texts [][]byte
+	var befores []map[string]judge.Result
 	for _, make := range worlds {
 		w := make()
-		w.probes = min(w.probes, 20)
+		w.probes = min(w.probes, 5) // every line is as good as any other; fewer make the property cheaper
 		data, err := os.ReadFile(w.write(t, t.TempDir()))
 		require.NoError(t, err)
-		texts = append(texts, data)
+		before, err := judgeText(data)
+		require.NoError(t, err)
+		texts, befores = append(texts, data), append(befores, before)
 	}
 	rapid.Check(t, func(t *rapid.T) {
-		data := texts[rapid.IntRange(0, len(texts)-1).Draw(t, "world")]
+		n := rapid.IntRange(0, len(texts)-1).Draw(t, "world")
+		data, before := texts[n], befores[n]
 		lines := bytes.SplitAfter(bytes.TrimSuffix(data, []byte("\n")), []byte("\n"))
 		lines[len(lines)-1] = append(bytes.Clone(lines[len(lines)-1]), '\n')
 		i := rapid.IntRange(1, len(lines)-1).Draw(t, "line")
@@ -317,10 +403,6 @@ func TestDamageNeverHelps(t *testing.T) {
 			damaged[i], damaged[i-1] = damaged[i-1], damaged[i]
 		case "truncate":
 			damaged = lines[:i]
-		}
-		before, err := judgeText(data)
-		if err != nil {
-			t.Fatalf("judge: %v", err)
 		}
 		after, err := judgeText(bytes.Join(damaged, nil))
 		if err != nil {
@@ -354,7 +436,7 @@ func judgeText(data []byte) (map[string]judge.Result, error) {
 func TestForeignResponderOnlyWorsens(t *testing.T) {
 	rapid.Check(t, func(rt *rapid.T) {
 		w := healthy()
-		w.probes = 20
+		w.probes = 8
 		for i := range w.topology.Nodes {
 			if rapid.Bool().Draw(rt, fmt.Sprintf("node %d answers", i)) {
 				w.arp[vipCluster][mac(i)] = rapid.IntRange(1, 5).Draw(rt, "every")
@@ -380,7 +462,7 @@ func TestForeignResponderOnlyWorsens(t *testing.T) {
 			return out
 		}
 		before := read("a")
-		w.arp[vipCluster][mac(50+rand.IntN(50))] = rapid.IntRange(1, 20).Draw(rt, "foreign every")
+		w.arp[vipCluster][mac(50+rand.IntN(50))] = rapid.IntRange(1, 8).Draw(rt, "foreign every")
 		for k, now := range read("b") {
 			if rank(now) < rank(before[k]) {
 				rt.Fatalf("%s was %s and is %s with a foreign responder", k, before[k], now)

@@ -13,8 +13,9 @@ import (
 
 const latencyMethod = "Open loop: request i is due at start + i*interval and its latency counts from then, so a stall is not hidden (no coordinated " +
 	"omission). VIP and NodePort on the announcer are asked alternately in one run; p50 and p90 through the VIP over those through the " +
-	"NodePort must stay within limits.latencyRatioP50 and P90. Tails are reported, not judged. More than limits.maxLateRatio late or " +
-	"unsent requests make the figure suspect and the check broken."
+	"NodePort must stay within limits.latencyRatioP50 and P90. Tails are reported, not judged. More than limits.maxLateRatio late " +
+	"requests mark the figures suspect, in a finding: the ratios still hold, for both paths were late alike. A client that left " +
+	"requests unsent, or was late for more than half of them, has measured itself: the check is broken."
 
 func connectLatency() Check {
 	return Check{
@@ -67,7 +68,7 @@ func judgeLatency(f journal.Facts, sc scenario.Scenario, stream, what string) Ve
 		if t.Stream != stream {
 			continue
 		}
-		p, err := readPath(l, t, limits)
+		p, err := readPath(l, t)
 		if err != nil {
 			return broken(err)
 		}
@@ -96,6 +97,13 @@ func judgeLatency(f journal.Facts, sc scenario.Scenario, stream, what string) Ve
 	if ratio := float64(vip.totals.Errors) / float64(vip.totals.Completed); ratio > limits.MaxErrorRatio {
 		return fail("errors", "%d of %d requests to %s failed (%s)", vip.totals.Errors, vip.totals.Completed, vip.target.Address, errorWords(vip.totals.ErrorKinds)).with(figures...)
 	}
+	v := judgeRatios(vip, port, limits, what, figures)
+	v.Findings = suspect(vip, port, limits)
+	return v
+}
+
+// judgeRatios holds the VIP path against the NodePort path.
+func judgeRatios(vip, port path, limits scenario.Limits, what string, figures []Figure) Verdict {
 	r50 := float64(vip.response.P50) / float64(port.response.P50)
 	r90 := float64(vip.response.P90) / float64(port.response.P90)
 	figures = append(figures,
@@ -119,8 +127,24 @@ type path struct {
 	service  probe.LoadHistogram
 }
 
+// brokenLate is the share of late requests above which the median itself may be the
+// client's own delay.
+const brokenLate = 0.5
+
+func (p path) late() float64 { return float64(p.totals.Late) / float64(p.totals.Scheduled) }
+
+// suspect says that the client was late more often than the scenario allows.
+func suspect(vip, port path, limits scenario.Limits) []Finding {
+	if vip.late() <= limits.MaxLateRatio && port.late() <= limits.MaxLateRatio {
+		return nil
+	}
+	return []Finding{{Component: "client", Message: fmt.Sprintf(
+		"suspect: the client sent %.0f %% (VIP) and %.0f %% (NodePort) of its requests late, limit %.0f %%: absolute latencies hold its own delay too, ratios hold",
+		100*vip.late(), 100*port.late(), 100*limits.MaxLateRatio)}}
+}
+
 // readPath reads one path and refuses one that the client could not load as planned.
-func readPath(l load, t journal.Target, limits scenario.Limits) (path, error) {
+func readPath(l load, t journal.Target) (path, error) {
 	p := path{target: t}
 	var err error
 	if p.totals, err = l.target(t.Name); err != nil {
@@ -129,10 +153,9 @@ func readPath(l load, t journal.Target, limits scenario.Limits) (path, error) {
 	if p.totals.Cancelled > 0 {
 		return p, fmt.Errorf("%s: %d requests were cut off", t.Address, p.totals.Cancelled)
 	}
-	late := float64(p.totals.Late+p.totals.Dropped) / float64(p.totals.Scheduled)
-	if late > limits.MaxLateRatio {
-		return p, fmt.Errorf("%s: the client sent %d of %d requests late and %d not at all (limit %.2g): this machine was too busy to measure latency",
-			t.Address, p.totals.Late, p.totals.Scheduled, p.totals.Dropped, limits.MaxLateRatio)
+	if p.totals.Dropped > 0 || p.late() > brokenLate {
+		return p, fmt.Errorf("%s: the client sent %d of %d requests late and %d not at all: this machine was too busy to measure latency",
+			t.Address, p.totals.Late, p.totals.Scheduled, p.totals.Dropped)
 	}
 	p.response = l.histograms[t.Name][probe.HistogramResponse]
 	p.service = l.histograms[t.Name][probe.HistogramService]

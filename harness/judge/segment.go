@@ -125,7 +125,7 @@ func judgeAnnouncer(f journal.Facts) Verdict {
 		}
 		candidates := candidates(s.topo, objs, t.Service)
 		if len(candidates) == 0 {
-			return broken(fmt.Errorf("Service %s has no candidate node", t.Service))
+			return broken(fmt.Errorf("no node is a candidate to announce service %s", t.Service))
 		}
 		if !contains(candidates, node.Name) {
 			return fail("no-local-endpoint", "%s (%s) is answered by %s, which has no ready endpoint of it (policy Local; candidates: %s)",
@@ -203,8 +203,10 @@ func judgeStatus(f journal.Facts) Verdict {
 			v.Findings = append(v.Findings, Finding{Component: "metallb", Message: msg})
 		}
 		if event, ok := lastAssigned(objs, t.Service); !ok || !strings.Contains(event, `"`+node.Name+`"`) {
-			v.Findings = append(v.Findings, Finding{Component: "metallb",
-				Message: fmt.Sprintf("%s is answered by %s; the newest nodeAssigned event says %q", t.Service, node.Name, event)})
+			v.Findings = append(v.Findings, Finding{
+				Component: "metallb",
+				Message:   fmt.Sprintf("%s is answered by %s; the newest nodeAssigned event says %q", t.Service, node.Name, event),
+			})
 		}
 		words = append(words, fmt.Sprintf("%s on %s", t.Service, node.Name))
 	}

@@ -126,11 +126,15 @@ func (w *world) announce(service, vip string, i int) {
 	}
 	w.arp[vip] = map[string]int{mac(i): 1}
 	name := w.topology.Nodes[i].Name
-	w.metrics = append(w.metrics, journal.SpeakerMetrics{Node: name,
-		Text: fmt.Sprintf("metallb_speaker_announced{ip=%q,node=%q,protocol=\"layer2\",service=\"lbmatrix/%s\"} 1\n", vip, name, service)})
+	w.metrics = append(w.metrics, journal.SpeakerMetrics{
+		Node: name,
+		Text: fmt.Sprintf("metallb_speaker_announced{ip=%q,node=%q,protocol=\"layer2\",service=\"lbmatrix/%s\"} 1\n", vip, name, service),
+	})
 	w.objects.L2Statuses = append(w.objects.L2Statuses, journal.L2Status{Service: service, Node: name})
-	w.objects.Events = append(w.objects.Events, journal.Event{Service: service, Reason: "nodeAssigned",
-		Message: fmt.Sprintf("announcing from node %q with protocol \"layer2\"", name), Last: time.Unix(1, 0)})
+	w.objects.Events = append(w.objects.Events, journal.Event{
+		Service: service, Reason: "nodeAssigned",
+		Message: fmt.Sprintf("announcing from node %q with protocol \"layer2\"", name), Last: time.Unix(1, 0),
+	})
 	w.backends[service] = map[string]map[string]int{}
 	for _, b := range w.objects.Backends {
 		if b.Service != service {

@@ -26,10 +26,27 @@ func TestWireNames(t *testing.T) {
 
 func TestEveryFieldHasACamelCaseName(t *testing.T) {
 	for _, body := range []any{
-		probe.Record{}, probe.Start{}, probe.End{}, probe.ARPArgs{}, probe.ARPProbe{}, probe.ARPReply{}, probe.ARPGratuitous{},
-		probe.ARPTotals{}, probe.LoadArgs{}, probe.LoadTarget{}, probe.LoadBucket{}, probe.LoadError{}, probe.LoadHistogram{},
-		probe.LoadPeers{}, probe.BackendCount{}, probe.LoadTotals{}, probe.ServeArgs{}, probe.ServeTotals{}, probe.Identity{},
-		probe.ForwardArgs{}, probe.ForwardTotals{},
+		probe.Record{},
+		probe.Start{},
+		probe.End{},
+		probe.ARPArgs{},
+		probe.ARPProbe{},
+		probe.ARPReply{},
+		probe.ARPGratuitous{},
+		probe.ARPTotals{},
+		probe.LoadArgs{},
+		probe.LoadTarget{},
+		probe.LoadBucket{},
+		probe.LoadError{},
+		probe.LoadHistogram{},
+		probe.LoadPeers{},
+		probe.BackendCount{},
+		probe.LoadTotals{},
+		probe.ServeArgs{},
+		probe.ServeTotals{},
+		probe.Identity{},
+		probe.ForwardArgs{},
+		probe.ForwardTotals{},
 	} {
 		for _, field := range reflect.VisibleFields(reflect.TypeOf(body)) {
 			name, _, _ := strings.Cut(field.Tag.Get("json"), ",")

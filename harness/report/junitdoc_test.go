@@ -24,7 +24,8 @@ import (
 func anyString() *rapid.Generator[string] {
 	nasty := rapid.SampledFrom([]string{
 		"", "]]>", "<![CDATA[", "&amp;", "<a b='c'>", "\x00", "\x1b[31m", "\r\n", "\r", "\t", "\xff\xfe", "\xed\xa0\x80",
-		"\ufffe", "\uffff", "\u0085", "\U0001F600", "| a |", "`", "a", "a.b", "a/b"})
+		"\ufffe", "\uffff", "\u0085", "\U0001F600", "| a |", "`", "a", "a.b", "a/b",
+	})
 	bytes := rapid.Map(rapid.SliceOfN(rapid.Byte(), 0, 12), func(b []byte) string { return string(b) })
 	return rapid.Custom(func(t *rapid.T) string {
 		s := ""
@@ -60,8 +61,10 @@ func anyMatrix() *rapid.Generator[report.Matrix] {
 			}
 		})
 		return report.Matrix{
-			Run: report.Run{ID: text.Draw(t, "id"), Args: []string{text.Draw(t, "arg")}, Interrupted: rapid.Bool().Draw(t, "interrupted"),
-				Versions: map[string]string{text.Draw(t, "component"): text.Draw(t, "version")}, Machine: report.Machine{Host: text.Draw(t, "host")}},
+			Run: report.Run{
+				ID: text.Draw(t, "id"), Args: []string{text.Draw(t, "arg")}, Interrupted: rapid.Bool().Draw(t, "interrupted"),
+				Versions: map[string]string{text.Draw(t, "component"): text.Draw(t, "version")}, Machine: report.Machine{Host: text.Draw(t, "host")},
+			},
 			Suites: rapid.SliceOfN(suite, 0, 4).Draw(t, "suites"),
 		}
 	})

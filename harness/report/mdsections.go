@@ -16,10 +16,14 @@ import (
 func mdFigures(b *strings.Builder, m Matrix) {
 	var body strings.Builder
 	for _, s := range m.AllSuites() {
-		latency := mdTable{head: append([]string{"Phase", "Check"}, append(percentiles(), "Unit", "n", "Method")...),
-			align: []string{"l", "l", "r", "r", "r", "r", "r", "l", "r", "l"}}
-		other := mdTable{head: []string{"Phase", "Check", "Figure", "Value", "Unit", "n", "Method"},
-			align: []string{"l", "l", "l", "r", "l", "r", "l"}}
+		latency := mdTable{
+			head:  append([]string{"Phase", "Check"}, append(percentiles(), "Unit", "n", "Method")...),
+			align: []string{"l", "l", "r", "r", "r", "r", "r", "l", "r", "l"},
+		}
+		other := mdTable{
+			head:  []string{"Phase", "Check", "Figure", "Value", "Unit", "n", "Method"},
+			align: []string{"l", "l", "l", "r", "l", "r", "l"},
+		}
 		for _, c := range s.AllCells() {
 			ds, rest := splitFigures(c)
 			for _, d := range ds {

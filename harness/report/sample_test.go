@@ -65,8 +65,10 @@ func sample() report.Matrix {
 	}
 	name := "kube-proxy-iptables-metallb-l2"
 	cell := func(phase, check, title, expected string, consequence bool, v judge.Verdict) judge.Cell {
-		return judge.Cell{Scenario: name, Phase: phase, Check: check, Title: title, Expected: expected,
-			Result: judge.Combine(v, expected, consequence), Verdict: v, Where: "host", ElapsedMS: 2345}
+		return judge.Cell{
+			Scenario: name, Phase: phase, Check: check, Title: title, Expected: expected,
+			Result: judge.Combine(v, expected, consequence), Verdict: v, Where: "host", ElapsedMS: 2345,
+		}
 	}
 	pass := func(code, message string) judge.Verdict {
 		return judge.Verdict{Outcome: judge.Passed, Code: code, Message: message}

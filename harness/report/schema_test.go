@@ -29,8 +29,11 @@ func rules() map[string]struct{ parents, may, must []string } {
 	reason := []string{"type", "message"}
 	return map[string]struct{ parents, may, must []string }{
 		"testsuites": {[]string{""}, []string{"name", "time", "tests", "failures", "errors"}, []string{"tests", "failures", "errors"}},
-		"testsuite": {[]string{"testsuites"}, []string{"name", "tests", "failures", "errors", "skipped", "time", "timestamp", "hostname"},
-			[]string{"name", "tests", "failures", "errors", "skipped"}},
+		"testsuite": {
+			[]string{"testsuites"},
+			[]string{"name", "tests", "failures", "errors", "skipped", "time", "timestamp", "hostname"},
+			[]string{"name", "tests", "failures", "errors", "skipped"},
+		},
 		"properties": {[]string{"testsuite"}, nil, nil},
 		"property":   {[]string{"properties"}, []string{"name", "value"}, []string{"name", "value"}},
 		"testcase":   {[]string{"testsuite"}, []string{"name", "time", "classname"}, []string{"name", "time", "classname"}},

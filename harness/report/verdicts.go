@@ -82,7 +82,8 @@ func finiteVerdict(v judge.Verdict) judge.Verdict {
 	for _, f := range v.Figures {
 		if odd(f) {
 			v.Findings = append(v.Findings, judge.Finding{
-				Component: "lbmatrix", Message: fmt.Sprintf("figure %s is not a number (%v)", f.Name, f.Value)})
+				Component: "lbmatrix", Message: fmt.Sprintf("figure %s is not a number (%v)", f.Name, f.Value),
+			})
 		}
 	}
 	v.Figures = slices.DeleteFunc(slices.Clone(v.Figures), odd)

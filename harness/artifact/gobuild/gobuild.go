@@ -29,8 +29,10 @@ type Spec struct {
 // Build builds static, stripped, reproducible programs: no cgo, no paths of this
 // machine, no build id that depends on either.
 func Build(ctx context.Context, s Spec) error {
-	args := []string{"build", "-C", s.Dir, "-trimpath", "-buildvcs=false",
-		"-ldflags", strings.TrimSpace("-s -w -buildid= " + s.LDFlags), "-o", s.Out}
+	args := []string{
+		"build", "-C", s.Dir, "-trimpath", "-buildvcs=false",
+		"-ldflags", strings.TrimSpace("-s -w -buildid= " + s.LDFlags), "-o", s.Out,
+	}
 	if s.Tags != "" {
 		args = append(args, "-tags", s.Tags)
 	}

@@ -42,9 +42,11 @@ func createNetwork(ctx context.Context, d *docker.Client, name string, labels []
 	}
 	const attempts = 8
 	for _, subnet := range candidates(name, taken, attempts) {
-		args := []string{"network", "create", "--driver", "bridge", "--subnet", subnet.String(),
+		args := []string{
+			"network", "create", "--driver", "bridge", "--subnet", subnet.String(),
 			"--gateway", subnet.Addr().Next().String(),
-			"--ip-range", netip.PrefixFrom(subnet.Addr(), segmentBits+2).String()}
+			"--ip-range", netip.PrefixFrom(subnet.Addr(), segmentBits+2).String(),
+		}
 		for _, l := range labels {
 			args = append(args, "--label", l)
 		}

@@ -22,9 +22,11 @@ const ProbePath = "/lbprobe"
 // startPeer starts the client or the observer on the segment. Its main process only
 // sits there; instruments are run beside it.
 func startPeer(ctx context.Context, o *Options, name string) error {
-	args := []string{"run", "--detach",
+	args := []string{
+		"run", "--detach",
 		"--name", name, "--hostname", name, "--network", o.Name,
-		"--cpu-shares", peerShares, "--cap-add", "NET_ADMIN", "--cap-add", "NET_RAW", "--entrypoint", ProbePath}
+		"--cpu-shares", peerShares, "--cap-add", "NET_ADMIN", "--cap-add", "NET_RAW", "--entrypoint", ProbePath,
+	}
 	for _, l := range o.labels() {
 		args = append(args, "--label", l)
 	}

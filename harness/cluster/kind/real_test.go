@@ -31,7 +31,6 @@ func TestReal(t *testing.T) {
 	dir := t.ArtifactDir() // kept with -artifacts
 	o := realOptions(t, dir, &log)
 	l := o.Ledger
-	begin := time.Now()
 	c, err := kind.Create(t.Context(), o)
 	if c != nil {
 		t.Cleanup(func() {
@@ -76,7 +75,7 @@ func TestReal(t *testing.T) {
 
 	// A cancelled command leaves nothing running in the node.
 	ctx, cancel := context.WithTimeout(t.Context(), time.Second)
-	begin = time.Now()
+	begin := time.Now()
 	require.ErrorIs(t, nodes[0].Run(ctx, cluster.Command{Path: "sleep", Args: []string{"4242"}}), context.DeadlineExceeded)
 	cancel()
 	t.Logf("cancelled command returned after %s", time.Since(begin))

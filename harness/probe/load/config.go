@@ -19,20 +19,21 @@ type DialFunc func(ctx context.Context, network, address string) (net.Conn, erro
 
 // Config is one run. Zero fields take the defaults named.
 type Config struct {
-	Mode        string             // a probe.Mode constant
-	Targets     []probe.LoadTarget // request i goes to target i mod len: they are measured side by side
-	Rate        float64            // requests per second over all targets, over 0 to 1e6
-	Count       int64              // requests over all targets; 0: by Duration
-	Duration    time.Duration      // used when Count is 0; both 0: until stopped
-	Warmup      int64              // the first requests, kept out of the histograms but in all counts
-	Timeout     time.Duration      // of one request from its send; 2s
-	Late        time.Duration      // 1ms
-	MaxInFlight int                // 1024
-	Payload     int                // bytes of an udp-echo datagram, 1 to 65507; 32
-	Source      netip.Addr         // our own address; zero: the kernel's choice
-	Bucket      time.Duration      // 100ms
-	Drain       time.Duration      // for unfinished requests once stopped from outside; 1s
-	Dial        DialFunc           // how to connect; nil: from the namespace of the process, bound to Source
+	Mode        string              // a probe.Mode constant
+	Targets     []probe.LoadTarget  // request i goes to target i mod len: they are measured side by side
+	Rate        float64             // requests per second over all targets, over 0 to 1e6
+	Count       int64               // requests over all targets; 0: by Duration
+	Duration    time.Duration       // used when Count is 0; both 0: until stopped
+	Warmup      int64               // the first requests, kept out of the histograms but in all counts
+	Timeout     time.Duration       // of one request from its send; 2s
+	Late        time.Duration       // 1ms
+	MaxInFlight int                 // 1024
+	Payload     int                 // bytes of an udp-echo datagram, 1 to 65507; 32
+	Source      netip.Addr          // our own address; zero: the kernel's choice
+	Bucket      time.Duration       // 100ms
+	Drain       time.Duration       // for unfinished requests once stopped from outside; 1s
+	Sleep       func(time.Duration) // sleeps of below 2 ms; nil: the thread's own, precise to some microseconds
+	Dial        DialFunc            // how to connect; nil: from the namespace of the process, bound to Source
 }
 
 // withDefaults fills in and checks.

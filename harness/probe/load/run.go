@@ -5,6 +5,7 @@ package load
 
 import (
 	"context"
+	"runtime"
 	"sync"
 	"time"
 
@@ -90,18 +91,14 @@ func (g *generator) run(ctx context.Context) (probe.LoadTotals, error) {
 // If it falls behind, because the machine is busy, it sends what is overdue at
 // once: latencies count from the due time, so the delay is not lost.
 func (g *generator) dispatch(ctx context.Context, send func(number int64, target int, due time.Time) error) error {
-	timer := time.NewTimer(0)
-	defer timer.Stop()
-	<-timer.C
+	// The thread's timer slack is set, so it must stay the dispatcher's own.
+	runtime.LockOSThread()
+	defer runtime.UnlockOSThread()
+	pace := newPacer(g.config.Sleep)
+	defer pace.stop()
 	for i := int64(0); g.config.Count == 0 || i < g.config.Count; i++ {
 		due := g.schedule.Due(i)
-		if wait := time.Until(due); wait > 0 {
-			timer.Reset(wait)
-			select {
-			case <-timer.C:
-			case <-ctx.Done():
-			}
-		}
+		pace.until(ctx, due)
 		if ctx.Err() != nil {
 			return context.Cause(ctx)
 		}

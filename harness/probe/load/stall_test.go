@@ -146,7 +146,7 @@ func TestStallShowsInThePercentiles(t *testing.T) {
 		synctest.Test(t, func(t *testing.T) {
 			r, err := runLoad(t.Context(), t, Config{
 				Mode: mode, Targets: oneTarget, Rate: 100, Duration: 10 * time.Second,
-				Dial: pipeServer(time.Now(), 4*time.Second, 5*time.Second),
+				Sleep: time.Sleep, Dial: pipeServer(time.Now(), 4*time.Second, 5*time.Second),
 			})
 			require.NoError(t, err)
 			require.EqualValues(t, 1000, r.totals.OK)
@@ -171,7 +171,7 @@ func TestDroppedRequestsAreCountedNotAwaited(t *testing.T) {
 		begin := time.Now()
 		r, err := runLoad(t.Context(), t, Config{
 			Mode: probe.ModeHTTPNew, Targets: oneTarget, Rate: 100, Count: 500, MaxInFlight: 10,
-			Dial: pipeServer(begin, time.Second, 1995*time.Millisecond),
+			Sleep: time.Sleep, Dial: pipeServer(begin, time.Second, 1995*time.Millisecond),
 		})
 		require.NoError(t, err)
 		require.EqualValues(t, 90, r.totals.Dropped)
@@ -183,7 +183,7 @@ func TestDroppedRequestsAreCountedNotAwaited(t *testing.T) {
 func TestUncorrectedServiceTimeHidesALateSend(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var out bytes.Buffer
-		c, err := Config{Mode: probe.ModeHTTPNew, Targets: oneTarget, Rate: 1, Dial: pipeServer(time.Now(), 0, 0)}.withDefaults()
+		c, err := Config{Mode: probe.ModeHTTPNew, Targets: oneTarget, Rate: 1, Sleep: time.Sleep, Dial: pipeServer(time.Now(), 0, 0)}.withDefaults()
 		require.NoError(t, err)
 		start := time.Now()
 		recorder := newRecorder(c, stream.NewWriter(&out), start)
@@ -229,7 +229,7 @@ func TestRunEndsOnEveryPath(t *testing.T) {
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
-				c := Config{Mode: probe.ModeHTTPNew, Targets: oneTarget, Rate: 100, Dial: pipeServer(time.Now(), 0, test.stall)}
+				c := Config{Mode: probe.ModeHTTPNew, Targets: oneTarget, Rate: 100, Sleep: time.Sleep, Dial: pipeServer(time.Now(), 0, test.stall)}
 				if test.change != nil {
 					test.change(&c)
 				}

@@ -1,0 +1,100 @@
+# SPDX-License-Identifier: Apache-2.0
+# Copyright The lbmatrix Authors
+
+SHELL := /bin/bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+MAKEFLAGS += --no-builtin-rules --no-print-directory
+
+# Set any of these on the command line: make matrix SCENARIOS=... ARGS="--keep on-failure"
+GO ?= go
+# A set of scenarios: all, or ci (the ones every change runs).
+SET ?= all
+# Where the software under test comes from: auto, registry or go-module.
+SOURCE ?= go-module
+# The folder that runs land in.
+RESULTS ?= results
+# More arguments for the command that a target runs.
+ARGS ?=
+# How long each fuzz target runs, and how often each benchmark.
+FUZZTIME ?= 2m
+COUNT ?= 6
+# A benchmark result to compare with (make bench BASE=old.txt).
+BASE ?=
+
+SET_all :=
+SET_ci := kube-proxy-iptables-metallb-l2
+ifeq ($(origin SET_$(SET)),undefined)
+$(error SET=$(SET): there is no such set of scenarios; sets: all ci)
+endif
+# The scenarios themselves; empty is all.
+SCENARIOS ?= $(SET_$(SET))
+
+empty :=
+space := $(empty) $(empty)
+E2E_RUN ?= TestMatrix$(if $(strip $(SCENARIOS)),/^($(subst $(space),|,$(strip $(SCENARIOS))))$$)
+tool = $(GO) tool -modfile=.github/tools/go.mod
+
+.PHONY: help
+help: ## print this list
+	@awk 'BEGIN { FS = ":.*## " } /^[a-z0-9-]+:.*## / { printf "  %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@echo "Variables: SET=all|ci SCENARIOS=\"...\" SOURCE=auto|registry|go-module RESULTS=DIR ARGS=\"...\""
+
+.PHONY: build
+build: ## build bin/lbmatrix
+	@$(GO) build -o bin/lbmatrix ./cmd/lbmatrix
+
+.PHONY: matrix
+matrix: docker ## run the scenarios on real clusters and print the matrix
+	@bin/lbmatrix run --source $(SOURCE) --results $(RESULTS) $(ARGS) $(SCENARIOS)
+
+.PHONY: test
+test: ## run the tests that need no cluster, with the race detector
+	@.ci/need cc=gcc,libc6-dev
+	@CGO_ENABLED=1 $(GO) test -race -timeout 10m $(ARGS) $$($(GO) list ./... | grep -v '/e2e$$')
+	@CGO_ENABLED=1 $(GO) test -race -timeout 10m -short $(ARGS) ./e2e
+
+.PHONY: e2e
+e2e: docker ## run the scenarios as Go tests on real clusters
+	@LBMATRIX_RESULTS=$(abspath $(RESULTS)) LBMATRIX_SOURCE=$(SOURCE) $(GO) test ./e2e -run '$(E2E_RUN)' -timeout 60m -count=1 -v $(ARGS)
+
+.PHONY: lint
+lint: ## check format, vet, staticcheck, workflows, shell scripts, go.mod, generated files
+	@GO="$(GO)" .ci/lint $(ARGS)
+
+.PHONY: format
+format: ## format the Go files
+	@git ls-files --cached --others --exclude-standard --deduplicate -- '*.go' | xargs -r ls 2>/dev/null | xargs -r $(tool) gofumpt -w -lang go1.26 -modpath github.com/lbmatrix/lbmatrix
+
+.PHONY: bench
+bench: ## run the benchmarks into results/bench.txt; BASE=old.txt compares
+	@mkdir -p $(RESULTS)
+	@$(GO) test -run '^$$' -bench . -benchmem -count $(COUNT) $(ARGS) $$($(GO) list ./... | grep -v '/e2e$$') | tee $(RESULTS)/bench.txt
+	@$(tool) benchstat $(BASE) $(RESULTS)/bench.txt
+
+.PHONY: evidence
+evidence: docker ## run the longer proofs (kill -9 in each stage, bring-up time); resumable
+	@RESULTS="$(RESULTS)" SOURCE="$(SOURCE)" .ci/evidence $(ARGS)
+
+.PHONY: images
+images: docker ## build the software under test and bake the node images
+	@bin/lbmatrix images bake --source $(SOURCE) $(ARGS) $(SCENARIOS)
+	@bin/lbmatrix images list
+
+.PHONY: docker
+docker: build ## see that a Docker daemon answers; start one where none does (root, Debian)
+	@bin/lbmatrix docker start
+
+.PHONY: docker-stop
+docker-stop: build ## stop the Docker daemon that make docker started
+	@bin/lbmatrix docker stop $(ARGS)
+
+.PHONY: fuzz
+fuzz: ## fuzz every target for FUZZTIME each
+	@GO="$(GO)" FUZZTIME="$(FUZZTIME)" .ci/fuzz
+
+.PHONY: clean
+clean: build ## remove what dead runs left (clusters, networks, processes) and bin/
+	@bin/lbmatrix clean
+	@rm -rf bin

@@ -1,0 +1,141 @@
+// SPDX-License-Identifier: Apache-2.0
+// Copyright The lbmatrix Authors
+
+package main
+
+import (
+	"fmt"
+	"text/tabwriter"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/lbmatrix/lbmatrix/harness/artifact"
+	"github.com/lbmatrix/lbmatrix/harness/docker"
+	"github.com/lbmatrix/lbmatrix/harness/scenario"
+)
+
+func (a *app) imagesCommand() *cobra.Command {
+	cmd := &cobra.Command{
+		Use:   "images",
+		Short: "Build, list and bake what clusters are made of",
+		Long: `Artifacts (programs, images, charts) are kept by content under the user's cache directory (LBMATRIX_CACHE overrides), and
+baked into node images in the Docker daemon, so that no cluster loads or pulls anything.`,
+	}
+	cmd.AddCommand(a.imagesBuild(), a.imagesList(), a.imagesBake())
+	return cmd
+}
+
+// imageSet is what a command builds: the artifacts of the named scenarios.
+type imageSet struct{ source string }
+
+func (s *imageSet) flags(cmd *cobra.Command) {
+	cmd.Flags().StringVar(&s.source, "source", string(artifact.Auto), "where artifacts come from: auto, registry or go-module")
+}
+
+func (s *imageSet) each(a *app, names []string, use func(*artifact.Store, *scenario.Scenario, artifact.Set) error) error {
+	all, err := choose(runFlags{}, names)
+	if err != nil {
+		return err
+	}
+	show := newDisplay(a.stderr)
+	defer show.done()
+	store, err := artifact.Open(artifact.Options{Source: artifact.Source(s.source), Progress: show.artifact})
+	if err != nil {
+		return failed(err)
+	}
+	for _, sc := range all {
+		set := artifact.Set{Kubernetes: sc.Spec.Cluster.Kubernetes, Components: map[string]string{}}
+		for _, c := range sc.Spec.Components {
+			set.Components[c.Name] = c.Version
+		}
+		if err := use(store, sc, set); err != nil {
+			return failed(err)
+		}
+	}
+	return nil
+}
+
+func (a *app) imagesBuild() *cobra.Command {
+	var s imageSet
+	cmd := &cobra.Command{
+		Use:     "build [SCENARIO...]",
+		Short:   "Build the programs and charts that scenarios need (no Docker needed)",
+		Example: "  lbmatrix images build --source go-module",
+		RunE: func(cmd *cobra.Command, args []string) error {
+			started := time.Now()
+			err := s.each(a, args, func(store *artifact.Store, _ *scenario.Scenario, set artifact.Set) error {
+				return store.Build(cmd.Context(), set)
+			})
+			if err != nil {
+				return err
+			}
+			fmt.Fprintf(a.stdout, "built in %s\n", clock(time.Since(started)))
+			return a.listArtifacts(cmd, "text")
+		},
+	}
+	s.flags(cmd)
+	return cmd
+}
+
+func (a *app) imagesBake() *cobra.Command {
+	var s imageSet
+	cmd := &cobra.Command{
+		Use:     "bake [SCENARIO...]",
+		Short:   "Bake the node images of scenarios into the Docker daemon",
+		Example: "  lbmatrix images bake kube-proxy-iptables-metallb-l2",
+		RunE: func(cmd *cobra.Command, args []string) error {
+			d, err := docker.Find(cmd.Context())
+			if err != nil {
+				return failed(err)
+			}
+			return s.each(a, args, func(store *artifact.Store, sc *scenario.Scenario, set artifact.Set) error {
+				images, err := store.NodeImages(cmd.Context(), d, set)
+				if err == nil {
+					fmt.Fprintf(a.stdout, "%s\n  control plane %s\n  worker        %s\n  client        %s\n  backend       %s\n",
+						sc.Metadata.Name, images.ControlPlane, images.Worker, images.Probe, images.ProbeInCluster)
+				}
+				return err
+			})
+		},
+	}
+	s.flags(cmd)
+	return cmd
+}
+
+func (a *app) imagesList() *cobra.Command {
+	var format string
+	cmd := &cobra.Command{
+		Use:   "list",
+		Short: "List the artifacts in the cache",
+		Args:  cobra.NoArgs,
+		RunE:  func(cmd *cobra.Command, _ []string) error { return a.listArtifacts(cmd, format) },
+	}
+	outputFlag(cmd, &format, "text", "json")
+	return cmd
+}
+
+func (a *app) listArtifacts(cmd *cobra.Command, format string) error {
+	store, err := artifact.Open(artifact.Options{})
+	if err != nil {
+		return failed(err)
+	}
+	all, err := store.List(cmd.Context())
+	if err != nil {
+		return failed(err)
+	}
+	if format == "json" {
+		return a.printJSON(all)
+	}
+	tw := tabwriter.NewWriter(a.stdout, 0, 0, 2, ' ', 0)
+	fmt.Fprintln(tw, "ARTIFACT\tVERSION\tKEY\tSIZE\tBUILD TIME")
+	var bytes int64
+	var took time.Duration
+	for _, m := range all {
+		fmt.Fprintf(tw, "%s\t%s\t%.12s\t%s\t%s\n", m.Name, m.Version, m.Key, size(m.Bytes), clock(m.BuildTime))
+		bytes += m.Bytes
+		took += m.BuildTime
+	}
+	fmt.Fprintf(tw, "all\t\t\t%s\t%s\n", size(bytes), clock(took))
+	return tw.Flush()
+}

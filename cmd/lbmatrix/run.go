@@ -1,0 +1,192 @@
+// SPDX-License-Identifier: Apache-2.0
+// Copyright The lbmatrix Authors
+
+package main
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+
+	"github.com/spf13/cobra"
+
+	"github.com/lbmatrix/lbmatrix/harness/artifact"
+	"github.com/lbmatrix/lbmatrix/harness/plan"
+	"github.com/lbmatrix/lbmatrix/harness/report"
+	"github.com/lbmatrix/lbmatrix/harness/runner"
+	"github.com/lbmatrix/lbmatrix/harness/scenario"
+	"github.com/lbmatrix/lbmatrix/scenarios"
+)
+
+// runFlags are the flags of run.
+type runFlags struct {
+	keep, source, results, resume, shard, format string
+	files                                        []string
+	skipMutations, dryRun                        bool
+}
+
+func (a *app) runCommand() *cobra.Command {
+	var f runFlags
+	cmd := &cobra.Command{
+		Use:   "run [SCENARIO...]",
+		Short: "Run scenarios on real clusters and write the matrix",
+		Long: `Run brings up one cluster a scenario, measures on the wire, breaks and restores it as the scenario's mutations say,
+and deletes it. Without a scenario it runs all. Ctrl-C stops, removes what exists and keeps what was found.`,
+		Example: `  lbmatrix run
+  lbmatrix run kube-proxy-iptables-metallb-l2 --keep on-failure
+  lbmatrix run --file my-scenario.yaml --source go-module
+  lbmatrix run --resume results/latest`,
+		ValidArgsFunction: func(*cobra.Command, []string, string) ([]string, cobra.ShellCompDirective) {
+			return scenarios.Names(), cobra.ShellCompDirectiveNoFileComp
+		},
+		RunE: func(cmd *cobra.Command, args []string) error { return a.runScenarios(cmd, f, args) },
+	}
+	cmd.Flags().StringVar(&f.keep, "keep", string(plan.KeepNever), "keep the cluster: never, on-failure or always")
+	cmd.Flags().StringVar(&f.source, "source", string(artifact.Auto), "where artifacts come from: auto, registry or go-module")
+	cmd.Flags().StringVar(&f.results, "results", "results", "folder that run folders are made in")
+	cmd.Flags().StringVar(&f.resume, "resume", "", "go on with a run that was cut off: its folder")
+	cmd.Flags().StringVar(&f.shard, "shard", "", "run the i-th of n parts of the scenarios: i/n")
+	cmd.Flags().StringArrayVar(&f.files, "file", nil, "run the scenario in this file; may be repeated")
+	cmd.Flags().BoolVar(&f.skipMutations, "skip-mutations", false, "leave out the known-bad phases")
+	cmd.Flags().BoolVar(&f.dryRun, "dry-run", false, "print the plan and stop")
+	outputFlag(cmd, &f.format, "text", "json")
+	return cmd
+}
+
+// choose resolves what the command line names.
+func choose(f runFlags, names []string) ([]*scenario.Scenario, error) {
+	opts := scenarioOptions()
+	var all []*scenario.Scenario
+	var errs []error
+	for _, n := range names {
+		sc, err := scenarios.Get(n, opts)
+		all, errs = append(all, sc), append(errs, err)
+	}
+	for _, file := range f.files {
+		sc, err := scenario.LoadFile(file, opts)
+		all, errs = append(all, sc), append(errs, err)
+	}
+	if err := errors.Join(errs...); err != nil {
+		return nil, usageError(err)
+	}
+	if len(all) == 0 {
+		var err error
+		if all, err = scenarios.All(opts); err != nil {
+			return nil, failed(err)
+		}
+	}
+	if err := distinct(all); err != nil {
+		return nil, usageError(err)
+	}
+	return shard(all, f.shard)
+}
+
+// distinct refuses a scenario that is named twice: both would want the same folder.
+func distinct(all []*scenario.Scenario) error {
+	seen := map[string]bool{}
+	for _, sc := range all {
+		if seen[sc.Metadata.Name] {
+			return fmt.Errorf("run: scenario %s is named twice", sc.Metadata.Name)
+		}
+		seen[sc.Metadata.Name] = true
+	}
+	return nil
+}
+
+// shard takes every n-th scenario, beginning with the i-th.
+func shard(all []*scenario.Scenario, spec string) ([]*scenario.Scenario, error) {
+	if spec == "" {
+		return all, nil
+	}
+	var i, n int
+	if c, err := fmt.Sscanf(spec, "%d/%d", &i, &n); err != nil || c != 2 || i < 1 || i > n || fmt.Sprintf("%d/%d", i, n) != spec {
+		return nil, usageError(fmt.Errorf("--shard %s: want i/n with 1 <= i <= n, for example 2/3", spec))
+	}
+	var out []*scenario.Scenario
+	for k := i - 1; k < len(all); k += n {
+		out = append(out, all[k])
+	}
+	return out, nil
+}
+
+func (a *app) runScenarios(cmd *cobra.Command, f runFlags, args []string) error {
+	keep, err := plan.ParseKeep(f.keep)
+	if err != nil {
+		return usageError(err)
+	}
+	all, err := choose(f, args)
+	if err != nil {
+		return err
+	}
+	if f.dryRun {
+		return a.printPlan(all, f)
+	}
+	self, err := os.Executable()
+	if err != nil {
+		return failed(fmt.Errorf("find own program: %w", err))
+	}
+	show := newDisplay(a.stderr)
+	m, dir, err := runner.Run(cmd.Context(), runner.Options{
+		Scenarios: all, Named: len(args)+len(f.files) > 0, Args: append([]string{"lbmatrix"}, a.args...),
+		Results: f.results, Resume: f.resume, Keep: keep, Source: artifact.Source(f.source), SkipMutations: f.skipMutations,
+		Version: version(), Worker: []string{self, plan.WorkerCommand},
+		Progress: show.event, Artifacts: show.artifact, Note: show.note,
+	})
+	show.done()
+	if err != nil {
+		return failed(err)
+	}
+	return a.finish(m, dir, f.format)
+}
+
+// finish prints a matrix and turns it into the exit code.
+func (a *app) finish(m report.Matrix, dir, format string) error {
+	if format == "json" {
+		if err := report.WriteVerdicts(a.stdout, m); err != nil {
+			return failed(err)
+		}
+	} else {
+		if err := report.WriteText(a.stdout, m); err != nil {
+			return failed(err)
+		}
+		fmt.Fprintf(a.stdout, "\nresults: %s\n", relative(dir))
+	}
+	if m.Run.Exit != report.ExitOK {
+		return &exitError{code: m.Run.Exit}
+	}
+	return nil
+}
+
+// relative shortens a path below the working directory.
+func relative(dir string) string {
+	wd, err := os.Getwd()
+	if err != nil {
+		return dir
+	}
+	if rel, err := filepath.Rel(wd, dir); err == nil && filepath.IsLocal(rel) {
+		return rel
+	}
+	return dir
+}
+
+func (a *app) printPlan(all []*scenario.Scenario, f runFlags) error {
+	type planned struct {
+		Scenario string   `json:"scenario"`
+		Steps    []string `json:"steps"`
+	}
+	var out []planned
+	for _, sc := range all {
+		out = append(out, planned{Scenario: sc.Metadata.Name, Steps: plan.Steps(sc, f.skipMutations)})
+	}
+	if f.format == "json" {
+		return a.printJSON(out)
+	}
+	for _, p := range out {
+		fmt.Fprintf(a.stdout, "%s\n", p.Scenario)
+		for i, s := range p.Steps {
+			fmt.Fprintf(a.stdout, "  %2d %s\n", i+1, s)
+		}
+	}
+	return nil
+}

@@ -1,0 +1,84 @@
+// SPDX-License-Identifier: Apache-2.0
+// Copyright The lbmatrix Authors
+
+// Package plan compiles a scenario to named steps and runs them in a worker
+// process of its own: kind and Helm calls cannot be cancelled, but a worker can be
+// killed, and the ledger says what it left.
+package plan
+
+import (
+	"encoding/json"
+	"fmt"
+	"os"
+
+	"github.com/lbmatrix/lbmatrix/harness/scenario"
+)
+
+// Keep says when a cluster outlives its run.
+type Keep string
+
+// When to keep a cluster.
+const (
+	KeepNever     Keep = "never"
+	KeepOnFailure Keep = "on-failure"
+	KeepAlways    Keep = "always"
+)
+
+// ParseKeep reads the value of --keep.
+func ParseKeep(s string) (Keep, error) {
+	switch k := Keep(s); k {
+	case KeepNever, KeepOnFailure, KeepAlways:
+		return k, nil
+	}
+	return "", fmt.Errorf("--keep %s: want never, on-failure or always", s)
+}
+
+// ConfigFile is the name of a worker's configuration in its scenario's folder.
+const ConfigFile = "worker.json"
+
+// Config is everything a worker is told.
+type Config struct {
+	Scenario *scenario.Scenario `json:"scenario"`
+	RunID    string             `json:"runID"`
+	Dir      string             `json:"dir"` // the scenario's folder, absolute
+	Keep     Keep               `json:"keep"`
+	// DockerHost is the daemon to use (DOCKER_HOST).
+	DockerHost string `json:"dockerHost"`
+	// Images are references in that daemon.
+	ControlPlaneImage string `json:"controlPlaneImage"`
+	WorkerImage       string `json:"workerImage"`
+	ClientImage       string `json:"clientImage"`  // of client and observer
+	BackendImage      string `json:"backendImage"` // of the backend pods, baked into the nodes
+	ProbeBinary       string `json:"probeBinary"`  // lbprobe on this host
+	// Charts are chart directories by component.
+	Charts map[string]string `json:"charts"`
+	// Phases limits the run: empty is all that the scenario plans.
+	SkipMutations bool              `json:"skipMutations,omitempty"`
+	Versions      map[string]string `json:"versions"`
+	LedgerDir     string            `json:"ledgerDir"`
+}
+
+// WriteConfig stores a worker's configuration.
+func WriteConfig(path string, c Config) error {
+	raw, err := json.MarshalIndent(c, "", "  ")
+	if err != nil {
+		return fmt.Errorf("write worker configuration: %w", err)
+	}
+	if err := os.WriteFile(path, append(raw, '\n'), 0o644); err != nil {
+		return fmt.Errorf("write worker configuration: %w", err)
+	}
+	return nil
+}
+
+// ReadConfig loads a worker's configuration.
+func ReadConfig(path string) (Config, error) {
+	var c Config
+	raw, err := os.ReadFile(path)
+	if err == nil {
+		err = json.Unmarshal(raw, &c)
+	}
+	if err != nil {
+		return c, fmt.Errorf("read worker configuration: %w", err)
+	}
+	return c, nil
+}

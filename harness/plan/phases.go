@@ -1,0 +1,54 @@
+// SPDX-License-Identifier: Apache-2.0
+// Copyright The lbmatrix Authors
+
+package plan
+
+import (
+	"github.com/lbmatrix/lbmatrix/harness/journal"
+	"github.com/lbmatrix/lbmatrix/harness/judge"
+	"github.com/lbmatrix/lbmatrix/harness/scenario"
+)
+
+// Phases lists what a scenario is judged by, in order: the healthy baseline by every
+// check, and each mutation by its catchers and their consequences, once broken and
+// once restored.
+func Phases(sc *scenario.Scenario, skipMutations bool) []journal.PlannedPhase {
+	phases := []journal.PlannedPhase{{Name: journal.PhaseBaseline, Checks: judge.IDs()}}
+	if skipMutations {
+		return phases
+	}
+	for _, m := range sc.Spec.Mutations {
+		concerned := map[string]bool{}
+		var expect []journal.Expect
+		for _, e := range m.Expect {
+			concerned[e.Check] = true
+			for _, c := range e.Consequences {
+				concerned[c] = true
+			}
+			expect = append(expect, journal.Expect{Check: e.Check, Code: e.Code, Consequences: e.Consequences})
+		}
+		var checks []string
+		for _, id := range judge.IDs() {
+			if concerned[id] {
+				checks = append(checks, id)
+			}
+		}
+		phases = append(phases,
+			journal.PlannedPhase{Name: journal.MutationPhase(m.Name), Checks: checks, Expect: expect},
+			journal.PlannedPhase{Name: journal.RestoredPhase(m.Name), Checks: checks})
+	}
+	return phases
+}
+
+// Steps names a scenario's steps, in order.
+func Steps(sc *scenario.Scenario, skipMutations bool) []string {
+	steps := []string{"create"}
+	for _, c := range sc.Spec.Components {
+		steps = append(steps, "install "+c.Name)
+	}
+	steps = append(steps, "deploy")
+	for _, p := range Phases(sc, skipMutations) {
+		steps = append(steps, p.Name)
+	}
+	return append(steps, "collect", "delete")
+}

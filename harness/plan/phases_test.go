@@ -1,0 +1,75 @@
+// SPDX-License-Identifier: Apache-2.0
+// Copyright The lbmatrix Authors
+
+package plan_test
+
+import (
+	"path/filepath"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/lbmatrix/lbmatrix/harness/fault"
+	"github.com/lbmatrix/lbmatrix/harness/judge"
+	"github.com/lbmatrix/lbmatrix/harness/plan"
+	"github.com/lbmatrix/lbmatrix/harness/scenario"
+	"github.com/lbmatrix/lbmatrix/scenarios"
+)
+
+func iptables(t *testing.T) *scenario.Scenario {
+	t.Helper()
+	sc, err := scenarios.Get("kube-proxy-iptables-metallb-l2", scenario.Options{Mutations: fault.Names(), Checks: judge.IDs()})
+	require.NoError(t, err)
+	return sc
+}
+
+// TestCommittedScenariosFitTheCatalogue holds scenarios to real checks, mutations and codes.
+func TestCommittedScenariosFitTheCatalogue(t *testing.T) {
+	all, err := scenarios.All(scenario.Options{Mutations: fault.Names(), Checks: judge.IDs()})
+	require.NoError(t, err)
+	require.NotEmpty(t, all)
+}
+
+func TestPhases(t *testing.T) {
+	phases := plan.Phases(iptables(t), false)
+	require.Len(t, phases, 3)
+	require.Equal(t, "baseline", phases[0].Name)
+	require.Equal(t, judge.IDs(), phases[0].Checks)
+	require.Equal(t, "mutation/no-l2-advertisement", phases[1].Name)
+	require.Equal(t, "restored/no-l2-advertisement", phases[2].Name)
+	require.Equal(t, phases[1].Checks, phases[2].Checks, "what was broken is proved again")
+	require.Contains(t, phases[1].Checks, "single-responder")
+	require.NotContains(t, phases[1].Checks, "connect-latency")
+	require.Len(t, phases[1].Expect, 2)
+	require.Empty(t, phases[2].Expect)
+	require.Len(t, plan.Phases(iptables(t), true), 1)
+}
+
+func TestSteps(t *testing.T) {
+	require.Equal(t, []string{
+		"create", "install metallb", "deploy", "baseline", "mutation/no-l2-advertisement",
+		"restored/no-l2-advertisement", "collect", "delete",
+	}, plan.Steps(iptables(t), false))
+}
+
+func TestConfigRoundTrip(t *testing.T) {
+	path := filepath.Join(t.TempDir(), plan.ConfigFile)
+	want := plan.Config{Scenario: iptables(t), RunID: "abc", Keep: plan.KeepOnFailure, Charts: map[string]string{"metallb": "/x"}}
+	require.NoError(t, plan.WriteConfig(path, want))
+	got, err := plan.ReadConfig(path)
+	require.NoError(t, err)
+	require.Equal(t, want, got)
+	a, err := want.Scenario.Digest()
+	require.NoError(t, err)
+	b, err := got.Scenario.Digest()
+	require.NoError(t, err)
+	require.Equal(t, a, b)
+}
+
+func TestParseKeep(t *testing.T) {
+	k, err := plan.ParseKeep("on-failure")
+	require.NoError(t, err)
+	require.Equal(t, plan.KeepOnFailure, k)
+	_, err = plan.ParseKeep("maybe")
+	require.Error(t, err)
+}

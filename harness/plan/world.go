@@ -1,0 +1,168 @@
+// SPDX-License-Identifier: Apache-2.0
+// Copyright The lbmatrix Authors
+
+package plan
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"path/filepath"
+	"strings"
+	"time"
+
+	"k8s.io/client-go/dynamic"
+	"k8s.io/client-go/kubernetes"
+
+	"github.com/lbmatrix/lbmatrix/harness/cluster/kind"
+	"github.com/lbmatrix/lbmatrix/harness/component"
+	"github.com/lbmatrix/lbmatrix/harness/docker"
+	"github.com/lbmatrix/lbmatrix/harness/journal"
+	"github.com/lbmatrix/lbmatrix/harness/observe"
+	"github.com/lbmatrix/lbmatrix/harness/scenario"
+)
+
+// world is the cluster under test and the clients to reach it.
+type world struct {
+	cluster *kind.Cluster
+	kube    kubernetes.Interface
+	dynamic dynamic.Interface
+}
+
+// probePath is where the probe image holds lbprobe.
+const probePath = "/lbprobe"
+
+// clusterName names everything of a run's cluster: short, for node names derive from it.
+func (w *worker) clusterName() string { return "lbm-" + w.RunID }
+
+func (w *worker) create(ctx context.Context) error {
+	c, err := kind.Create(ctx, kind.Options{
+		Name: w.clusterName(), Scenario: w.Scenario, Docker: &docker.Client{Host: w.DockerHost},
+		Images:      kind.Images{ControlPlane: w.ControlPlaneImage, Worker: w.WorkerImage, Probe: w.ClientImage},
+		ProbeBinary: w.ProbeBinary, Ledger: w.ledger, RunID: w.RunID, Dir: w.Dir, Log: w.log,
+		Progress: func(msg string) { w.progress("%s", msg) },
+	})
+	if c != nil {
+		w.world = &world{cluster: c}
+	}
+	if err != nil {
+		return err
+	}
+	var parts []string
+	for _, t := range c.Timings() {
+		parts = append(parts, fmt.Sprintf("%s %.1fs", t.Name, t.Elapsed.Seconds()))
+	}
+	if err := w.journal.Write(journal.KindNote, map[string]string{"bring-up": strings.Join(parts, ", ")}); err != nil {
+		return err
+	}
+	if w.world.kube, err = kubernetes.NewForConfig(c.RESTConfig()); err != nil {
+		return fmt.Errorf("make client: %w", err)
+	}
+	if w.world.dynamic, err = dynamic.NewForConfig(c.RESTConfig()); err != nil {
+		return fmt.Errorf("make client: %w", err)
+	}
+	return nil
+}
+
+// install installs a component with Helm and waits for its pods. A component other than
+// MetalLB is only installed: the data plane's own proof says whether it works.
+func (w *worker) install(ctx context.Context, c scenario.Component) error {
+	release := component.Release{Name: c.Name, Namespace: c.Namespace, ChartDir: w.Charts[c.Name], Values: c.Values}
+	if c.Name != metallb {
+		return component.NewHelm(w.world.cluster.RESTConfig(), w.Dir, w.log).Install(ctx, release)
+	}
+	release.Defaults = component.MetalLBDefaults(c.Version)
+	if err := component.NewHelm(w.world.cluster.RESTConfig(), w.Dir, w.log).Install(ctx, release); err != nil {
+		return err
+	}
+	m, err := w.metallb(c)
+	if err != nil {
+		return err
+	}
+	return m.WaitReady(ctx)
+}
+
+// metallb is the name of the component that announces.
+const metallb = "metallb"
+
+func (w *worker) metallb(c scenario.Component) (*component.MetalLB, error) {
+	return component.NewMetalLB(w.world.cluster.RESTConfig(), c.Name, c.Namespace, func(line string) { w.progress("%s", line) })
+}
+
+// announcer is the scenario's MetalLB.
+func (w *worker) announcer() (scenario.Component, error) {
+	for _, c := range w.Scenario.Spec.Components {
+		if c.Name == metallb {
+			return c, nil
+		}
+	}
+	return scenario.Component{}, errors.New("the scenario has no component metallb: nobody would announce the VIP")
+}
+
+// deploy makes the pool, the advertisement, the backends and their Services, and
+// writes down who is who on the segment.
+func (w *worker) deploy(ctx context.Context) error {
+	c, err := w.announcer()
+	if err != nil {
+		return err
+	}
+	segment, err := w.world.cluster.Segment(ctx)
+	if err != nil {
+		return err
+	}
+	m, err := w.metallb(c)
+	if err != nil {
+		return err
+	}
+	if err := m.ApplyPool(ctx, segment.First, segment.Last); err != nil {
+		return err
+	}
+	if err := m.ApplyAdvertisement(ctx); err != nil {
+		return err
+	}
+	echo := &component.Echo{
+		Client: w.world.kube, Image: w.BackendImage, Replicas: int32(w.Scenario.Spec.Backend.Replicas),
+		Progress: func(line string) { w.progress("%s", line) },
+	}
+	if err := echo.Apply(ctx); err != nil {
+		return err
+	}
+	if err := echo.WaitReady(ctx); err != nil {
+		return err
+	}
+	if _, _, err := echo.WaitAssigned(ctx); err != nil {
+		return err
+	}
+	w.env = &observe.Env{
+		Scenario: w.Scenario, Journal: w.journal, Cluster: w.world.cluster, Kube: w.world.kube, Dynamic: w.world.dynamic,
+		Namespace: component.EchoNamespace, MetalLB: c.Namespace, Unassigned: segment.Unassigned, Probe: probePath,
+	}
+	if w.env.Topology, err = observe.Topology(ctx, w.env); err != nil {
+		return err
+	}
+	return w.journal.Write(journal.KindTopology, w.env.Topology)
+}
+
+// collectLimit bounds the gathering of logs.
+const collectLimit = time.Minute
+
+func (w *worker) collect(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(ctx, collectLimit)
+	defer cancel()
+	return w.world.cluster.Collect(ctx, filepath.Join(w.Dir, "cluster"))
+}
+
+func (w *worker) delete(ctx context.Context) error {
+	if w.world == nil {
+		return nil
+	}
+	if err := w.world.cluster.Delete(ctx); err != nil {
+		return err
+	}
+	return w.world.cluster.WaitGone(ctx)
+}
+
+// howToReach says how to use a kept cluster: the forwarder ends with this process.
+func (w *worker) howToReach() string {
+	return fmt.Sprintf("DOCKER_HOST=%s docker exec -it %s-control-plane kubectl --kubeconfig /etc/kubernetes/admin.conf get svc -A", w.DockerHost, w.clusterName())
+}

@@ -1,0 +1,258 @@
+// SPDX-License-Identifier: Apache-2.0
+// Copyright The lbmatrix Authors
+
+// Package runner executes scenarios: it makes the run's folder, sees to the artifacts,
+// starts one worker a scenario, cleans up after it and writes the matrix as it grows.
+package runner
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"iter"
+	"maps"
+	"os"
+	"path/filepath"
+	"time"
+
+	"github.com/lbmatrix/lbmatrix/harness/artifact"
+	"github.com/lbmatrix/lbmatrix/harness/cluster/kind"
+	"github.com/lbmatrix/lbmatrix/harness/docker"
+	"github.com/lbmatrix/lbmatrix/harness/journal"
+	"github.com/lbmatrix/lbmatrix/harness/ledger"
+	"github.com/lbmatrix/lbmatrix/harness/plan"
+	"github.com/lbmatrix/lbmatrix/harness/report"
+	"github.com/lbmatrix/lbmatrix/harness/scenario"
+)
+
+// Options say what to run and how.
+type Options struct {
+	Scenarios []*scenario.Scenario
+	Named     bool     // scenarios were named on the command line
+	Args      []string // for run.json
+	Results   string   // folder of runs
+	Resume    string   // folder of a run to go on with; "" starts a new one
+	Keep      plan.Keep
+	Source    artifact.Source
+	// SkipMutations leaves the known-bad phases out.
+	SkipMutations bool
+	Version       string // of lbmatrix
+	// Worker starts a worker: the path of its configuration is appended.
+	Worker    []string
+	WorkerEnv []string
+	Progress  func(plan.Event)
+	Artifacts func(artifact.Event)
+	// Note tells a person something between the steps.
+	Note func(string)
+}
+
+// Run runs the scenarios one after another and returns what they found. The matrix is
+// on disk whenever Run returns, and after every scenario. The error is only of the
+// harness itself; what went wrong in a scenario is in the matrix.
+func Run(ctx context.Context, o Options) (report.Matrix, string, error) {
+	r := &execution{Options: o}
+	if err := r.begin(); err != nil {
+		return r.matrix, r.dir, err
+	}
+	for _, sc := range o.Scenarios {
+		if ctx.Err() != nil {
+			break
+		}
+		r.add(r.scenario(ctx, sc))
+		if err := r.write(ctx); err != nil {
+			return r.matrix, r.dir, err
+		}
+	}
+	return r.matrix, r.dir, r.end(ctx)
+}
+
+type execution struct {
+	Options
+	dir    string
+	matrix report.Matrix
+	store  *artifact.Store
+}
+
+func (r *execution) begin() error {
+	started := time.Now().UTC()
+	r.matrix.Run = report.Run{
+		Started: started, Args: r.Args, Named: r.Named, Machine: machine(),
+		Versions: map[string]string{"lbmatrix": r.Version},
+	}
+	if r.Resume != "" {
+		return r.resume()
+	}
+	name := "matrix"
+	if len(r.Scenarios) == 1 {
+		name = r.Scenarios[0].Metadata.Name
+	}
+	dir, id, err := newFolder(r.Results, name, started)
+	if err != nil {
+		return err
+	}
+	r.dir, r.matrix.Run.ID = dir, id
+	return report.WriteRun(dir, r.matrix.Run)
+}
+
+// resume takes over the folder of a run that was cut off. Scenarios with a whole
+// journal stay as they are; the others run again.
+func (r *execution) resume() error {
+	dir, err := filepath.EvalSymlinks(r.Resume)
+	if err == nil {
+		dir, err = filepath.Abs(dir)
+	}
+	if err != nil {
+		return fmt.Errorf("resume run: %w", err)
+	}
+	old, err := report.ReadRun(dir)
+	if err != nil {
+		return fmt.Errorf("resume run: %w", err)
+	}
+	r.dir, r.matrix.Run.ID, r.matrix.Run.Started = dir, old.ID, old.Started
+	return nil
+}
+
+// scenario runs one scenario, or takes the finished journal of a resumed run.
+func (r *execution) scenario(ctx context.Context, sc *scenario.Scenario) report.Suite {
+	dir := filepath.Join(r.dir, sc.Metadata.Name)
+	if j, err := journal.ReadFile(filepath.Join(dir, journal.FileName)); err == nil && j.Ended && j.Failure() == nil {
+		r.note("%s: finished in the run that is resumed", sc.Metadata.Name)
+		return r.suite(sc, dir, nil)
+	}
+	if err := freshFolder(dir); err != nil {
+		return r.suite(sc, dir, err)
+	}
+	return r.suite(sc, dir, r.work(ctx, sc, dir))
+}
+
+// attemptMark stands between a scenario's name and the number of an attempt that was
+// set aside.
+const attemptMark = ".attempt-"
+
+// freshFolder makes a scenario's folder; an earlier attempt in it is set aside, never
+// overwritten.
+func freshFolder(dir string) error {
+	for n := 1; ; n++ {
+		err := os.Rename(dir, fmt.Sprintf("%s%s%d", dir, attemptMark, n))
+		if errors.Is(err, os.ErrNotExist) {
+			break
+		}
+		if err == nil {
+			break
+		}
+		if !errors.Is(err, os.ErrExist) {
+			return fmt.Errorf("set earlier attempt aside: %w", err)
+		}
+	}
+	return os.MkdirAll(dir, 0o755)
+}
+
+// work prepares and runs one worker, and cleans up after it whatever happened.
+func (r *execution) work(ctx context.Context, sc *scenario.Scenario, dir string) error {
+	c, err := r.configure(ctx, sc, dir)
+	if err != nil {
+		return err
+	}
+	workCtx, cancelWork := context.WithTimeoutCause(ctx, scenarioLimit, fmt.Errorf("the scenario took longer than %s", scenarioLimit))
+	defer cancelWork()
+	err = work(workCtx, r.Worker, r.WorkerEnv, c, r.Progress)
+	if r.kept(c, err) {
+		return err
+	}
+	// The context may have ended, the cleaning must not.
+	cleanCtx, cancel := context.WithTimeout(context.WithoutCancel(ctx), cleanLimit)
+	defer cancel()
+	path := ledger.Path(c.LedgerDir, plan.LedgerName(c))
+	if _, serr := os.Stat(path); errors.Is(serr, os.ErrNotExist) {
+		return err // the worker left nothing
+	}
+	r.note("%s: removing what was left", sc.Metadata.Name)
+	_, cerr := ledger.CleanOne(cleanCtx, path, kind.Remover(), nil)
+	return errors.Join(err, cerr)
+}
+
+// scenarioLimit bounds a worker against a hang: a run takes two minutes, and every wait
+// within it has a limit of its own.
+const scenarioLimit = 30 * time.Minute
+
+// cleanLimit bounds the removal of a cluster.
+const cleanLimit = 2 * time.Minute
+
+// kept says whether a worker left its cluster on purpose: it ended by itself and was
+// told to.
+func (r *execution) kept(c plan.Config, err error) bool {
+	return err == nil && c.Keep != plan.KeepNever
+}
+
+// configure sees to everything a worker needs.
+func (r *execution) configure(ctx context.Context, sc *scenario.Scenario, dir string) (plan.Config, error) {
+	c := plan.Config{Scenario: sc, RunID: r.matrix.Run.ID, Dir: dir, Keep: r.Keep, SkipMutations: r.SkipMutations, Charts: map[string]string{}}
+	var err error
+	if c.LedgerDir, err = ledger.Dir(); err != nil {
+		return c, err
+	}
+	d, err := docker.Find(ctx)
+	if err != nil {
+		return c, err
+	}
+	c.DockerHost = d.Host
+	started := time.Now()
+	if r.store == nil {
+		if r.store, err = artifact.Open(artifact.Options{Source: r.Source, Progress: r.Artifacts}); err != nil {
+			return c, err
+		}
+	}
+	set := artifact.Set{Kubernetes: sc.Spec.Cluster.Kubernetes, Components: map[string]string{}}
+	c.Versions = map[string]string{"lbmatrix": r.Version, "kubernetes": set.Kubernetes, "kernel": r.matrix.Run.Machine.Kernel}
+	for _, comp := range sc.Spec.Components {
+		set.Components[comp.Name], c.Versions[comp.Name] = comp.Version, comp.Version
+		if c.Charts[comp.Name], err = r.store.Chart(ctx, comp.Name, comp.Version); err != nil {
+			return c, err
+		}
+	}
+	images, err := r.store.NodeImages(ctx, d, set)
+	if err != nil {
+		return c, err
+	}
+	c.ControlPlaneImage, c.WorkerImage = images.ControlPlane, images.Worker
+	c.ClientImage, c.BackendImage = images.Probe, images.ProbeInCluster
+	if c.ProbeBinary, err = r.store.ProbeBinary(ctx); err != nil {
+		return c, err
+	}
+	r.matrix.Run.Timings = append(r.matrix.Run.Timings, report.Timing{Name: "artifacts for " + sc.Metadata.Name, Elapsed: time.Since(started)})
+	return c, nil
+}
+
+// suite judges what a scenario left. Without a journal the reason is all there is.
+func (r *execution) suite(sc *scenario.Scenario, dir string, cause error) report.Suite {
+	s, err := Suite(dir)
+	if err != nil {
+		s = report.Suite{Scenario: sc.Metadata.Name, Where: "host"}
+		if cause == nil {
+			cause = err
+		}
+	}
+	s.Title, s.Run = sc.Metadata.Title, r.matrix.Run.ID
+	if cause != nil {
+		s.NotRun = cause.Error()
+	}
+	return s
+}
+
+func (r *execution) add(s report.Suite) { r.matrix.Suites = append(r.matrix.Suites, s) }
+
+func (r *execution) write(ctx context.Context) error {
+	r.matrix.Run.Ended, r.matrix.Run.Interrupted = time.Now().UTC(), ctx.Err() != nil
+	r.matrix.Run.Exit = report.ExitCode(r.matrix, r.Named)
+	return errors.Join(report.WriteRun(r.dir, r.matrix.Run), report.Write(r.dir, r.matrix))
+}
+
+func (r *execution) end(ctx context.Context) error { return r.write(ctx) }
+
+func (r *execution) note(format string, args ...any) {
+	if r.Note != nil {
+		r.Note(fmt.Sprintf(format, args...))
+	}
+}
+
+func mapsKeys(m map[string]string) iter.Seq[string] { return maps.Keys(m) }
