@@ -37,7 +37,7 @@ func (l *Limits) setDefaults() {
 	l.RequestRate = cmp.Or(l.RequestRate, 100)
 	l.LatencyRequests = cmp.Or(l.LatencyRequests, 1000)
 	l.LatencyRatioP50 = cmp.Or(l.LatencyRatioP50, 1.5)
-	l.LatencyRatioP90 = cmp.Or(l.LatencyRatioP90, 2)
+	l.LatencyRatioP90 = cmp.Or(l.LatencyRatioP90, 3)
 	l.MaxLateRatio = cmp.Or(l.MaxLateRatio, 0.05)
 	l.BackendSkewAlpha = cmp.Or(l.BackendSkewAlpha, 1e-6)
 }

@@ -113,7 +113,7 @@ type Limits struct {
 	LatencyRequests  int      `yaml:"latencyRequests,omitempty" json:"latencyRequests,omitempty" jsonschema:"measured requests per path in the latency observation, 200 to 1000000, default 1000"`
 	MaxErrorRatio    float64  `yaml:"maxErrorRatio,omitempty" json:"maxErrorRatio,omitempty" jsonschema:"failed requests over all requests that a reachable check allows, 0 to 1, default 0"`
 	LatencyRatioP50  float64  `yaml:"latencyRatioP50,omitempty" json:"latencyRatioP50,omitempty" jsonschema:"allowed p50 through the VIP over p50 through the NodePort, above 1, default 1.5"`
-	LatencyRatioP90  float64  `yaml:"latencyRatioP90,omitempty" json:"latencyRatioP90,omitempty" jsonschema:"allowed p90 through the VIP over p90 through the NodePort, above 1, default 2"`
+	LatencyRatioP90  float64  `yaml:"latencyRatioP90,omitempty" json:"latencyRatioP90,omitempty" jsonschema:"allowed p90 through the VIP over p90 through the NodePort, above 1, default 3"`
 	MaxLateRatio     float64  `yaml:"maxLateRatio,omitempty" json:"maxLateRatio,omitempty" jsonschema:"share of requests that the client may send late before its latency figures are marked suspect, above 0 to 1, default 0.05; above 0.5 the check is broken"`
 	BackendSkewAlpha float64  `yaml:"backendSkewAlpha,omitempty" json:"backendSkewAlpha,omitempty" jsonschema:"significance level of the chi-square test for an uneven spread over the backends, above 0 and below 1, default 1e-6"`
 }
