@@ -153,22 +153,31 @@ func (r *execution) work(ctx context.Context, sc *scenario.Scenario, dir string)
 	if err != nil {
 		return err
 	}
+	// A resumed run has the names of the one that was cut off, and may find its cluster.
+	if err := r.clean(ctx, c); err != nil {
+		return err
+	}
 	workCtx, cancelWork := context.WithTimeoutCause(ctx, scenarioLimit, fmt.Errorf("the scenario took longer than %s", scenarioLimit))
 	defer cancelWork()
 	err = work(workCtx, r.Worker, r.WorkerEnv, c, r.Progress)
 	if r.kept(c, err) {
 		return err
 	}
-	// The context may have ended, the cleaning must not.
-	cleanCtx, cancel := context.WithTimeout(context.WithoutCancel(ctx), cleanLimit)
-	defer cancel()
+	return errors.Join(err, r.clean(ctx, c))
+}
+
+// clean removes what a dead worker of this run and scenario left. The context may
+// have ended, the cleaning must not.
+func (r *execution) clean(ctx context.Context, c plan.Config) error {
 	path := ledger.Path(c.LedgerDir, plan.LedgerName(c))
-	if _, serr := os.Stat(path); errors.Is(serr, os.ErrNotExist) {
-		return err // the worker left nothing
+	if _, err := os.Stat(path); errors.Is(err, os.ErrNotExist) {
+		return nil
 	}
-	r.note("%s: removing what was left", sc.Metadata.Name)
-	_, cerr := ledger.CleanOne(cleanCtx, path, kind.Remover(), nil)
-	return errors.Join(err, cerr)
+	r.note("%s: removing what was left", c.Scenario.Metadata.Name)
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), cleanLimit)
+	defer cancel()
+	_, err := ledger.CleanOne(ctx, path, kind.Remover(), nil)
+	return err
 }
 
 // scenarioLimit bounds a worker against a hang: a run takes two minutes, and every wait
