@@ -48,8 +48,8 @@ type Echo struct {
 	Progress func(string) // nil discards
 }
 
-// Apply makes the namespace, the Deployment and the Services. What exists is updated.
-func (e *Echo) Apply(ctx context.Context) error {
+// ApplyBackend makes the namespace and the Deployment. What exists is updated.
+func (e *Echo) ApplyBackend(ctx context.Context) error {
 	ns := &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: EchoNamespace, Labels: labels()}}
 	if _, err := e.Client.CoreV1().Namespaces().Create(ctx, ns, metav1.CreateOptions{}); err != nil && !apierrors.IsAlreadyExists(err) {
 		return fmt.Errorf("create namespace %s: %w", EchoNamespace, err)
@@ -57,6 +57,12 @@ func (e *Echo) Apply(ctx context.Context) error {
 	if err := e.applyDeployment(ctx); err != nil {
 		return fmt.Errorf("apply deployment %s: %w", EchoName, err)
 	}
+	return nil
+}
+
+// ApplyServices makes the Services. With the backends ready before them, no endpoint
+// that appears on another node moves a VIP while it is announced for the first time.
+func (e *Echo) ApplyServices(ctx context.Context) error {
 	for name, policy := range map[string]corev1.ServiceExternalTrafficPolicy{
 		EchoCluster: corev1.ServiceExternalTrafficPolicyCluster, EchoLocal: corev1.ServiceExternalTrafficPolicyLocal,
 	} {

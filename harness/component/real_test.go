@@ -71,7 +71,8 @@ func TestReal(t *testing.T) {
 	client, err := kubernetes.NewForConfig(c.RESTConfig())
 	require.NoError(t, err)
 	echo := &component.Echo{Client: client, Image: env[3], Progress: progress}
-	require.NoError(t, echo.Apply(t.Context()))
+	require.NoError(t, echo.ApplyBackend(t.Context()))
+	require.NoError(t, echo.ApplyServices(t.Context()))
 	progress("echo applied")
 	require.NoError(t, h.Install(t.Context(), rel), helmLog.String())
 	progress("helm install returned")

@@ -121,8 +121,10 @@ func TestWaitAssigned(t *testing.T) {
 			InvolvedObject: corev1.ObjectReference{Kind: "Service", Name: component.EchoLocal},
 		})
 		e := &component.Echo{Client: c, Image: "probe:1"}
-		require.NoError(t, e.Apply(t.Context()))
-		require.NoError(t, e.Apply(t.Context()), "again: updated")
+		for range 2 { // the second time everything is updated
+			require.NoError(t, e.ApplyBackend(t.Context()))
+			require.NoError(t, e.ApplyServices(t.Context()))
+		}
 		_, _, err := e.WaitAssigned(t.Context())
 		require.ErrorContains(t, err, "echo-cluster without VIP, echo-local without VIP")
 		require.ErrorContains(t, err, "echo-local AllocationFailed: no available IPs")

@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/lbmatrix/lbmatrix/harness/journal"
 )
@@ -91,6 +92,24 @@ func lastAssigned(objs journal.Objects, service string) (string, bool) {
 		}
 	}
 	return newest.Message, found
+}
+
+// handedOver says whether the Service's events show that it was announced from one
+// node and from another, not before that. Events of the same second are not ordered.
+func handedOver(objs journal.Objects, service, from, to string) bool {
+	var first, last time.Time
+	for _, e := range objs.Events {
+		if e.Service != service || e.Reason != "nodeAssigned" {
+			continue
+		}
+		if from != "" && strings.Contains(e.Message, `"`+from+`"`) {
+			first = e.Last
+		}
+		if strings.Contains(e.Message, `"`+to+`"`) {
+			last = e.Last
+		}
+	}
+	return !first.IsZero() && !last.IsZero() && !last.Before(first)
 }
 
 func contains(all []string, s string) bool { return slices.Contains(all, s) }

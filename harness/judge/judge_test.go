@@ -11,6 +11,7 @@ import (
 	"os"
 	"slices"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/require"
 	"pgregory.net/rapid"
@@ -291,6 +292,23 @@ func TestUnverifiedMutationIsBroken(t *testing.T) {
 	got := verdicts(t, mutated(func(w *world) { w.faults[journal.MutationPhase("m")] = nil }))
 	require.Equal(t, judge.ResultBroken, got["mutation/m/single-responder"].Result)
 	require.Contains(t, got["mutation/m/single-responder"].Verdict.Message, "no record of apply")
+}
+
+// A status that names the node before a handover at boot is MetalLB's bug, not the
+// data plane's: seen on a real cluster.
+func TestStaleStatusAfterAHandoverIsAFinding(t *testing.T) {
+	w := healthy()
+	other := w.topology.Nodes[3-elected(vipLocal)].Name
+	w.objects.L2Statuses[1].Node = other
+	require.Equal(t, "l2status", verdicts(t, w)["baseline/announcer-status-agrees"].Verdict.Code, "without an event nobody announced from there")
+	w.objects.Events = append(w.objects.Events, journal.Event{Service: "echo-local", Reason: "nodeAssigned",
+		Message: fmt.Sprintf("announcing from node %q with protocol \"layer2\"", other), Last: time.Unix(0, 5)})
+	got := verdicts(t, w)["baseline/announcer-status-agrees"]
+	require.Equal(t, judge.ResultPassed, got.Result, got.Verdict.Message)
+	require.Len(t, got.Verdict.Findings, 1)
+	require.Contains(t, got.Verdict.Findings[0].Message, "before a handover")
+	w.objects.Events[len(w.objects.Events)-1].Last = time.Unix(9, 0)
+	require.Equal(t, "l2status", verdicts(t, w)["baseline/announcer-status-agrees"].Verdict.Code, "the other node is the newer announcer")
 }
 
 func TestLateClientMakesFiguresSuspectNotBroken(t *testing.T) {

@@ -124,11 +124,10 @@ func (w *worker) deploy(ctx context.Context) error {
 		Client: w.world.kube, Image: w.BackendImage, Replicas: int32(w.Scenario.Spec.Backend.Replicas),
 		Progress: func(line string) { w.progress("%s", line) },
 	}
-	if err := echo.Apply(ctx); err != nil {
-		return err
-	}
-	if err := echo.WaitReady(ctx); err != nil {
-		return err
+	for _, step := range []func(context.Context) error{echo.ApplyBackend, echo.WaitReady, echo.ApplyServices} {
+		if err := step(ctx); err != nil {
+			return err
+		}
 	}
 	if _, _, err := echo.WaitAssigned(ctx); err != nil {
 		return err
