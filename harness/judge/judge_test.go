@@ -301,8 +301,10 @@ func TestStaleStatusAfterAHandoverIsAFinding(t *testing.T) {
 	other := w.topology.Nodes[3-elected(vipLocal)].Name
 	w.objects.L2Statuses[1].Node = other
 	require.Equal(t, "l2status", verdicts(t, w)["baseline/announcer-status-agrees"].Verdict.Code, "without an event nobody announced from there")
-	w.objects.Events = append(w.objects.Events, journal.Event{Service: "echo-local", Reason: "nodeAssigned",
-		Message: fmt.Sprintf("announcing from node %q with protocol \"layer2\"", other), Last: time.Unix(0, 5)})
+	w.objects.Events = append(w.objects.Events, journal.Event{
+		Service: "echo-local", Reason: "nodeAssigned",
+		Message: fmt.Sprintf("announcing from node %q with protocol \"layer2\"", other), Last: time.Unix(0, 5),
+	})
 	got := verdicts(t, w)["baseline/announcer-status-agrees"]
 	require.Equal(t, judge.ResultPassed, got.Result, got.Verdict.Message)
 	require.Len(t, got.Verdict.Findings, 1)
