@@ -13,7 +13,7 @@ import (
 
 const latencyMethod = "Open loop: request i is due at start + i*interval and its latency counts from then, so a stall is not hidden (no coordinated " +
 	"omission). VIP and NodePort on the announcer are asked alternately in one run; p50 and p90 through the VIP over those through the " +
-	"NodePort must stay within limits.latencyRatioP50 and P90. Tails are reported, not judged. More than limits.maxLateRatio late " +
+	"NodePort must stay within limits.latencyRatioP50 and P90. Tails are reported, not judged. More than limits.maxLateRatio late (by over 5 ms) " +
 	"requests mark the figures suspect, in a finding: the ratios still hold, for both paths were late alike. A client that left " +
 	"requests unsent, or was late for more than half of them, has measured itself: the check is broken."
 
