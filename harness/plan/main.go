@@ -47,6 +47,9 @@ func WorkerMain(args []string, stdin io.Reader, stdout, stderr io.Writer) int {
 		fmt.Fprintln(stderr, "worker:", err)
 		return 3
 	}
+	// Events go to the parent: when it is gone a write must fail, not end this process
+	// before it has cleaned up. Not Ignore, which children would inherit.
+	signal.Notify(make(chan os.Signal, 1), syscall.SIGPIPE)
 	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM, os.Interrupt)
 	defer stop()
 	ctx, cancel := context.WithCancelCause(ctx)
@@ -73,7 +76,7 @@ func WorkerMain(args []string, stdin io.Reader, stdout, stderr io.Writer) int {
 func become(c Config, stderr io.Writer) {
 	self, err := os.Executable()
 	if err == nil {
-		err = syscall.Exec(self, []string{self, WorkerCommand, cleanArgument, ledgerPath(c)}, os.Environ())
+		err = syscall.Exec("/proc/self/exe", []string{self, WorkerCommand, cleanArgument, ledgerPath(c)}, os.Environ())
 	}
 	fmt.Fprintln(stderr, "worker: turn into a cleaner:", err)
 }

@@ -46,6 +46,10 @@ func (w *worker) mutate(ctx context.Context, name string, broken, restored journ
 			return err
 		}
 		before, err := w.env.Settle(ctx, settleLimit, observe.OneEach)
+		if err == nil && !observe.OneEach(before) {
+			// What is caught on a segment that was broken already was not caught.
+			err = fmt.Errorf("the segment is not healthy before the fault: %v", before)
+		}
 		if err == nil {
 			healthy = before
 			err = w.fault(ctx, name, journal.FaultApply, f.Apply)
