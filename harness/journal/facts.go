@@ -265,9 +265,9 @@ func (j *Journal) Steps() []Step {
 func (f Facts) FaultsVerified() error {
 	var want []string
 	switch {
-	case strings.HasPrefix(f.phase, "mutation/"):
+	case strings.HasPrefix(f.phase, PrefixMutation):
 		want = []string{FaultApply, FaultVerify}
-	case strings.HasPrefix(f.phase, "restored/"):
+	case strings.HasPrefix(f.phase, PrefixRestored):
 		want = []string{FaultUndo, FaultVerify}
 	}
 	done := map[string]bool{}

@@ -108,6 +108,24 @@ func TestEveryLostLineOfAnObservationIsNoticed(t *testing.T) {
 	}
 }
 
+func TestJournalThatLostAnyLineHasNotEnded(t *testing.T) {
+	data := write(t, 3)
+	whole, err := journal.Read(bytes.NewReader(data))
+	require.NoError(t, err)
+	require.True(t, whole.Ended)
+	require.Zero(t, whole.Lost)
+	lines := bytes.SplitAfter(bytes.TrimRight(data, "\n"), []byte("\n"))
+	lines[len(lines)-1] = append(bytes.Clone(lines[len(lines)-1]), '\n')
+	for i := 1; i < len(lines); i++ {
+		j, err := journal.Read(bytes.NewReader(bytes.Join(append(append([][]byte{}, lines[:i]...), lines[i+1:]...), nil)))
+		require.NoError(t, err)
+		require.False(t, j.Ended, "line %d was removed", i+1)
+		if i < len(lines)-1 {
+			require.EqualValues(t, 1, j.Lost, "line %d was removed", i+1)
+		}
+	}
+}
+
 func TestRepeatedAndSwappedLinesMakeEverythingUnbelievable(t *testing.T) {
 	lines := bytes.SplitAfter(write(t, 3), []byte("\n"))
 	lines = lines[:len(lines)-1]

@@ -19,8 +19,10 @@ type Journal struct {
 	Records []Record
 	// Torn says that the last line was cut off, as a killed writer leaves it.
 	Torn bool
-	// Ended says that the journal's end record is there and counts right.
+	// Ended says that the journal's end record is there and that no record before it is lost.
 	Ended bool
+	// Lost is how many records the sequence numbers and the end record say are missing.
+	Lost int64
 	// Disorder is why nothing in the journal may be believed: a line that is no record, or
 	// sequence numbers that repeat or go back. Nil for a journal that only lost lines.
 	Disorder error
@@ -103,9 +105,10 @@ func (j *Journal) disorder(err error) {
 
 func (j *Journal) checkEnd() {
 	last := j.Records[len(j.Records)-1]
+	j.Lost = last.Seq - int64(len(j.Records))
 	var end End
 	if last.Kind != KindEnd || json.Unmarshal(last.Body, &end) != nil {
 		return
 	}
-	j.Ended = end.Records == last.Seq
+	j.Ended = end.Records == last.Seq && j.Lost == 0
 }

@@ -56,11 +56,17 @@ type Record struct {
 // runs in phase "mutation/m", and the baseline is proved again in "restored/m".
 const PhaseBaseline = "baseline"
 
-// MutationPhase and RestoredPhase name the phases of a mutation.
-func MutationPhase(name string) string { return "mutation/" + name }
+// What the names of a mutation's two phases begin with.
+const (
+	PrefixMutation = "mutation/"
+	PrefixRestored = "restored/"
+)
+
+// MutationPhase names the phase in which a fault is there.
+func MutationPhase(name string) string { return PrefixMutation + name }
 
 // RestoredPhase names the phase that proves the baseline again after a mutation.
-func RestoredPhase(name string) string { return "restored/" + name }
+func RestoredPhase(name string) string { return PrefixRestored + name }
 
 // Header opens a journal: what was asked for, by whom it will be judged, and what ran it.
 type Header struct {

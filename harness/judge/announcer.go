@@ -111,5 +111,3 @@ func handedOver(objs journal.Objects, service, from, to string) bool {
 	}
 	return !first.IsZero() && !last.IsZero() && !last.Before(first)
 }
-
-func contains(all []string, s string) bool { return slices.Contains(all, s) }

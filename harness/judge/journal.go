@@ -22,22 +22,35 @@ func Journal(j *journal.Journal) ([]Cell, error) {
 	}
 	var cells []Cell
 	green := map[string]bool{} // checks that passed on the baseline
+	unhealed := ""             // the first cell that a restored phase left red
 	for _, phase := range j.Header.Phases {
 		for _, id := range phase.Checks {
 			cell := judgeCell(j, sc, phase, id)
-			if phase.Name == journal.PhaseBaseline {
+			switch {
+			case phase.Name == journal.PhaseBaseline:
 				green[id] = cell.Result == ResultPassed
-			} else if cell.Result == ResultCaught && !green[id] {
-				// A detector that is red on the healthy cluster has caught nothing.
-				cell.Result = ResultBroken
-				cell.Verdict.Outcome, cell.Verdict.Message = Broken, fmt.Sprintf(
-					"%s; but the check had not passed on the baseline, so this proves nothing", cell.Verdict.Message)
-				cell.Verdict.Code = "baseline-not-green"
+			case strings.HasPrefix(phase.Name, journal.PrefixRestored):
+				if unhealed == "" && cell.Result != ResultPassed {
+					unhealed = phase.Name + "/" + id
+				}
+			// A detector that was red before the fault has caught nothing.
+			case cell.Result == ResultCaught && !green[id]:
+				cell = disprove(cell, "baseline-not-green", "the check had not passed on the baseline")
+			case cell.Result == ResultCaught && unhealed != "":
+				cell = disprove(cell, "restored-not-green", unhealed+" had not passed before this fault")
 			}
 			cells = append(cells, cell)
 		}
 	}
 	return cells, nil
+}
+
+// disprove turns a catch into a broken cell: the fault need not be why the check is red.
+func disprove(cell Cell, code, why string) Cell {
+	cell.Result = ResultBroken
+	cell.Verdict.Outcome, cell.Verdict.Code = Broken, code
+	cell.Verdict.Message = fmt.Sprintf("%s; but %s, so this proves nothing", cell.Verdict.Message, why)
+	return cell
 }
 
 func judgeCell(j *journal.Journal, sc scenario.Scenario, phase journal.PlannedPhase, id string) Cell {
@@ -91,6 +104,8 @@ func judgeFacts(j *journal.Journal, sc scenario.Scenario, phase string, check Ch
 func withReason(j *journal.Journal, v Verdict) Verdict {
 	if s := j.Failure(); s != nil {
 		v.Message += fmt.Sprintf(" (step %s failed: %s)", s.Name, s.Error)
+	} else if j.Lost > 0 {
+		v.Message += fmt.Sprintf(" (%d records of the journal are lost)", j.Lost)
 	} else if !j.Ended {
 		v.Message += " (the run was cut off)"
 	}

@@ -116,6 +116,10 @@ func TestWorlds(t *testing.T) {
 			func(w *world) { w.arp[vipCluster], w.arp[vipLocal] = nil, nil },
 			with(unreachable, "single-responder", silent, "reachable-local-policy", "no-data"),
 		},
+		"nobody answers for one VIP, two for the other": {
+			func(w *world) { w.arp[vipCluster][mac(0)], w.arp[vipLocal] = 1, nil },
+			with(unreachable, "single-responder", "responders=0+2", "reachable-local-policy", "no-data"),
+		},
 		"two answer": {
 			func(w *world) { w.arp[vipCluster][mac(0)] = 1 },
 			with(unreachable, "single-responder", "responders=2"),
@@ -137,6 +141,9 @@ func TestWorlds(t *testing.T) {
 			"single-responder": "no-data", "responder-is-announcer": "no-data", "announcer-status-agrees": "no-data", "reachable-local-policy": "no-data",
 		}},
 		"the positive control failed": {func(w *world) { w.arp[nodeAddr(1)] = nil }, map[string]string{
+			"single-responder": "no-data", "responder-is-announcer": "no-data", "announcer-status-agrees": "no-data", "reachable-local-policy": "no-data",
+		}},
+		"a node answers every second broadcast for its own address": {func(w *world) { w.arp[nodeAddr(1)] = map[string]int{mac(1): 2} }, map[string]string{
 			"single-responder": "no-data", "responder-is-announcer": "no-data", "announcer-status-agrees": "no-data", "reachable-local-policy": "no-data",
 		}},
 		"a stranger answers": {
@@ -233,6 +240,12 @@ func TestWorlds(t *testing.T) {
 			func(w *world) { w.latency[journal.StreamConnect+"/nodeport"] = hist{errors: 1000} },
 			map[string]string{"connect-latency": "no-data"},
 		},
+		"the NodePort path fails now and then": {
+			func(w *world) {
+				w.latency[journal.StreamConnect+"/nodeport"] = hist{p50: 190e3, p90: 290e3, n: 900, errors: 100}
+			},
+			map[string]string{"connect-latency": "no-data"},
+		},
 		"the latency observation broke": {
 			func(w *world) { w.broken[journal.ObsLatency] = "the client is gone" },
 			map[string]string{"connect-latency": "no-data", "request-latency": "no-data"},
@@ -286,6 +299,47 @@ func TestCatcherThatWasRedBeforeProvesNothing(t *testing.T) {
 	require.Equal(t, judge.ResultBroken, got["mutation/m/single-responder"].Result)
 	require.Equal(t, "baseline-not-green", got["mutation/m/single-responder"].Verdict.Code)
 	require.Equal(t, judge.ResultConsequence, got["mutation/m/responder-is-announcer"].Result)
+}
+
+// A segment that was not healed before a fault makes the catch worthless; this reads
+// each phase of the world from journals of two worlds, joined.
+func TestCatchAfterAPhaseThatWasNotHealedProvesNothing(t *testing.T) {
+	w := healthy()
+	checks := []string{"single-responder", "source-address"}
+	expect := []journal.Expect{{Check: "single-responder", Code: "responders=2"}}
+	w.phases = []journal.PlannedPhase{
+		{Name: journal.PhaseBaseline, Checks: checks},
+		{Name: journal.RestoredPhase("first"), Checks: checks},
+		{Name: journal.MutationPhase("second"), Checks: checks, Expect: expect},
+	}
+	w.faults[journal.RestoredPhase("first")] = []journal.Fault{{Name: "first", Action: journal.FaultUndo}, {Name: "first", Action: journal.FaultVerify}}
+	w.faults[journal.MutationPhase("second")] = []journal.Fault{{Name: "second", Action: journal.FaultApply}, {Name: "second", Action: journal.FaultVerify}}
+	w.in = map[string]func(){
+		journal.RestoredPhase("first"):  func() { w.arp[vipCluster][mac(0)] = 1 },
+		journal.MutationPhase("second"): func() { w.arp[vipCluster][mac(0)] = 1 },
+	}
+	got := verdicts(t, w)
+	require.Equal(t, judge.ResultPassed, got["baseline/single-responder"].Result)
+	require.Equal(t, judge.ResultFailed, got["restored/first/single-responder"].Result)
+	require.Equal(t, judge.ResultBroken, got["mutation/second/single-responder"].Result)
+	require.Equal(t, "restored-not-green", got["mutation/second/single-responder"].Verdict.Code)
+}
+
+func TestAnnouncementByAnotherHostIsAFinding(t *testing.T) {
+	w := healthy()
+	w.claims = map[string][]string{vipCluster: {mac(elected(vipCluster)), mac(77)}}
+	v := verdicts(t, w)["baseline/single-responder"].Verdict
+	require.Equal(t, judge.Passed, v.Outcome)
+	require.Len(t, v.Findings, 1)
+	require.Contains(t, v.Findings[0].Message, mac(77))
+}
+
+func TestNodeAddressOfTwoHostsIsAFinding(t *testing.T) {
+	w := healthy()
+	w.arp[nodeAddr(1)][mac(77)] = 1
+	v := verdicts(t, w)["baseline/single-responder"].Verdict
+	require.Len(t, v.Findings, 1)
+	require.Contains(t, v.Findings[0].Message, mac(77)+" (no node)")
 }
 
 func TestUnverifiedMutationIsBroken(t *testing.T) {

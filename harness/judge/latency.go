@@ -94,6 +94,10 @@ func judgeLatency(f journal.Facts, sc scenario.Scenario, stream, what string) Ve
 			return broken(fmt.Errorf("%s: %d samples are too few for percentiles, 200 are needed", p.target.Address, p.response.Count)).with(figures...)
 		}
 	}
+	if ratio := float64(port.totals.Errors) / float64(port.totals.Completed); ratio > limits.MaxErrorRatio {
+		return broken(fmt.Errorf("%d of %d requests on the NodePort path %s, the measure of the VIP path, failed (%s)",
+			port.totals.Errors, port.totals.Completed, port.target.Address, errorWords(port.totals.ErrorKinds))).with(figures...)
+	}
 	if ratio := float64(vip.totals.Errors) / float64(vip.totals.Completed); ratio > limits.MaxErrorRatio {
 		return fail("errors", "%d of %d requests to %s failed (%s)", vip.totals.Errors, vip.totals.Completed, vip.target.Address, errorWords(vip.totals.ErrorKinds)).with(figures...)
 	}

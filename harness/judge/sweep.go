@@ -24,6 +24,7 @@ type sweep struct {
 	answered map[string]int            // target address -> who-has that got an answer
 	replies  map[string]map[string]int // target address -> sender MAC -> replies
 	foreign  map[string]string         // sender MAC -> differing Ethernet source
+	claims   map[string]map[string]int // target address -> sender MAC -> announcements that nobody asked for
 }
 
 // readSweep reads the phase's ARP sweep. It is an error when frames may have been
@@ -32,7 +33,7 @@ type sweep struct {
 func readSweep(f journal.Facts) (sweep, error) {
 	s := sweep{
 		sent: map[string]int{}, answered: map[string]int{},
-		replies: map[string]map[string]int{}, foreign: map[string]string{},
+		replies: map[string]map[string]int{}, foreign: map[string]string{}, claims: map[string]map[string]int{},
 	}
 	span, err := f.Observation(journal.ObsARP)
 	if err != nil {
@@ -74,6 +75,16 @@ func (s *sweep) count(run journal.Run, totals probe.ARPTotals) error {
 		return fmt.Errorf("instrument %s: it counted %d replies and recorded %d", run.Stream, totals.Replies, len(replies))
 	}
 	frames := map[string][]frame{} // by target address, in the order they were recorded
+	gratuitous, err := journal.Items[probe.ARPGratuitous](run, probe.KindARPGratuitous)
+	if err != nil {
+		return err
+	}
+	if len(gratuitous) != totals.Gratuitous {
+		return fmt.Errorf("instrument %s: it counted %d announcements and recorded %d", run.Stream, totals.Gratuitous, len(gratuitous))
+	}
+	for _, g := range gratuitous {
+		increment(s.claims, g.Address.String(), strings.ToLower(g.SenderMAC))
+	}
 	for _, p := range probes {
 		if p.Error != "" {
 			return fmt.Errorf("send who-has %s: %s", p.Target, p.Error)
@@ -84,11 +95,8 @@ func (s *sweep) count(run journal.Run, totals probe.ARPTotals) error {
 	}
 	for _, r := range replies {
 		addr := r.Target.String()
-		if s.replies[addr] == nil {
-			s.replies[addr] = map[string]int{}
-		}
 		mac := strings.ToLower(r.SenderMAC)
-		s.replies[addr][mac]++
+		increment(s.replies, addr, mac)
 		frames[addr] = append(frames[addr], frame{at: r.ReceivedNS, reply: true})
 		if eth := strings.ToLower(r.EthernetSource); eth != mac {
 			s.foreign[mac] = eth
@@ -98,6 +106,13 @@ func (s *sweep) count(run journal.Run, totals probe.ARPTotals) error {
 		s.answered[addr] = answered(f)
 	}
 	return nil
+}
+
+func increment(m map[string]map[string]int, a, b string) {
+	if m[a] == nil {
+		m[a] = map[string]int{}
+	}
+	m[a][b]++
 }
 
 // frame is a who-has or a reply, at its time in ns.
@@ -138,8 +153,9 @@ func (s *sweep) control() error {
 		if i < 0 {
 			return fmt.Errorf("positive control: %s is no node of the topology", t.Node)
 		}
-		if s.replies[t.Address][s.topo.Nodes[i].MAC] == 0 {
-			return fmt.Errorf("positive control: node %s did not answer for its own address %s, so silence proves nothing", t.Node, t.Address)
+		if got, sent := s.replies[t.Address][s.topo.Nodes[i].MAC], s.sent[t.Address]; sent == 0 || float64(got) < minAnswered*float64(sent) {
+			return fmt.Errorf("positive control: node %s answered %d of %d broadcasts for its own address %s, so silence proves nothing",
+				t.Node, got, sent, t.Address)
 		}
 	}
 	if controls == 0 || controls != len(s.topo.Nodes) {
@@ -148,7 +164,7 @@ func (s *sweep) control() error {
 	return nil
 }
 
-// vips lists the sweep's targets of a kind.
+// kind lists the sweep's targets of a kind.
 func (s sweep) kind(kind string) []journal.Target {
 	var out []journal.Target
 	for _, t := range s.targets {
@@ -189,6 +205,36 @@ func detectableShare(n int) float64 {
 		return 1
 	}
 	return 1 - math.Pow(0.01, 1/float64(n))
+}
+
+// findings are what the sweep heard beyond the question of who answers for a VIP.
+func (s sweep) findings() []Finding {
+	var out []Finding
+	tell := func(format string, args ...any) {
+		out = append(out, Finding{Component: "segment", Message: fmt.Sprintf(format, args...)})
+	}
+	for _, mac := range slices.Sorted(maps.Keys(s.foreign)) {
+		tell("replies that claim %s came in frames from %s", mac, s.foreign[mac])
+	}
+	for _, t := range s.targets {
+		switch t.Kind {
+		case journal.TargetUnassigned:
+			if macs := s.macs(t.Address); len(macs) > 0 {
+				tell("%s belongs to nobody and is answered by %s: proxy ARP?", t.Address, s.describe(macs))
+			}
+		case journal.TargetNodeAddress:
+			if macs := s.macs(t.Address); len(macs) > 1 {
+				tell("%s is the address of node %s and is answered by %s", t.Address, t.Node, s.describe(macs))
+			}
+		case journal.TargetVIP:
+			for _, mac := range slices.Sorted(maps.Keys(s.claims[t.Address])) {
+				if s.replies[t.Address][mac] == 0 {
+					tell("%s (%s) was announced, though never answered for, by %s", t.Address, t.Service, s.name(mac))
+				}
+			}
+		}
+	}
+	return out
 }
 
 func startArgs[T any](run journal.Run) (T, error) {

@@ -34,12 +34,14 @@ type world struct {
 	arp      map[string]map[string]int // address -> MAC -> answers one broadcast in so many
 	probes   int
 	drops    uint32
+	claims   map[string][]string                  // address -> MACs that announce it once, unasked
 	delayNS  int64                                // between who-has and reply; rounds are 1000 ns apart
 	backends map[string]map[string]map[string]int // service -> pod -> peer -> answers
 	errors   map[string]int                       // service -> failed requests
 	latency  map[string]hist                      // "stream/target"
 	faults   map[string][]journal.Fault           // phase -> faults
 	broken   map[string]string                    // observation -> why it could not be finished
+	in       map[string]func()                    // phase -> what changes when it begins
 }
 
 type hist struct {
@@ -167,6 +169,9 @@ func (w *world) write(t tb, dir string) string {
 	must(j.Write(journal.KindTopology, w.topology))
 	for _, p := range w.phases {
 		must(j.BeginPhase(p.Name))
+		if change := w.in[p.Name]; change != nil {
+			change()
+		}
 		for _, f := range w.faults[p.Name] {
 			must(j.Write(journal.KindFault, f))
 		}
@@ -269,6 +274,12 @@ func (w *world) observeARP(o *journal.Observation) error {
 					totals.Replies++
 				}
 			}
+		}
+	}
+	for address, macs := range w.claims {
+		for _, m := range macs {
+			l.add(probe.KindARPGratuitous, probe.ARPGratuitous{Op: "request", Address: netip.MustParseAddr(address), SenderMAC: m, EthernetSource: m})
+			totals.Gratuitous++
 		}
 	}
 	return l.end(totals)

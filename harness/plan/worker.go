@@ -181,7 +181,7 @@ func (w *worker) phases(ctx context.Context) error {
 	for i := 0; i < len(planned); i++ {
 		phase := planned[i]
 		var err error
-		if name, ok := strings.CutPrefix(phase.Name, "mutation/"); ok {
+		if name, ok := strings.CutPrefix(phase.Name, journal.PrefixMutation); ok {
 			err = w.mutate(ctx, name, phase, planned[i+1])
 			i++ // the restored phase belongs to it
 		} else {

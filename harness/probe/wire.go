@@ -105,7 +105,7 @@ type ARPReply struct {
 
 // ARPGratuitous is an announcement of a monitored target, never counted as a
 // reply: a request with equal sender and target address (RFC 5227 2.3), or a
-// reply that is broadcast or has equal sender and target address.
+// reply, not addressed to us, that is broadcast or has equal sender and target address.
 type ARPGratuitous struct {
 	Op             string     `json:"op"` // "request" or "reply"
 	Address        netip.Addr `json:"address"`

@@ -44,6 +44,8 @@ func Suite(dir string) (report.Suite, error) {
 		s.Unsupported = true
 	} else if f := j.Failure(); f != nil {
 		s.NotRun = fmt.Sprintf("step %s failed: %s", f.Name, f.Error)
+	} else if j.Lost > 0 {
+		s.NotRun = fmt.Sprintf("%d records of the journal are lost", j.Lost)
 	} else if !j.Ended {
 		s.NotRun = "the run was cut off before its end"
 	}

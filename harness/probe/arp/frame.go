@@ -113,7 +113,8 @@ func (f Frame) Bytes() []byte {
 
 // Gratuitous tells whether the frame announces its sender instead of asking or
 // answering: a request whose sender and target address are equal, or a reply
-// that is broadcast or has them equal.
+// that is broadcast or has them equal. A broadcast reply may also be the answer to
+// somebody: whoever asked must look at TargetMAC first.
 func (f Frame) Gratuitous() bool {
 	return f.SenderIP == f.TargetIP || f.Op == OpReply && f.EthernetDestination == Broadcast()
 }

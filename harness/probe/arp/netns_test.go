@@ -206,10 +206,12 @@ func TestNamespaceInjectedFrames(t *testing.T) {
 	plainQuestion := announce
 	plainQuestion.TargetIP = clientIP // an ordinary who-has by the VIP: filtered in the kernel
 	spoofed := Frame{EthernetDestination: clientMAC, EthernetSource: nodeMAC, Op: OpReply, SenderMAC: claimed, SenderIP: vip, TargetMAC: clientMAC, TargetIP: clientIP}
+	broadcastAnswer := spoofed // to us, but for all to hear
+	broadcastAnswer.EthernetDestination = Broadcast()
 	malformed := spoofed.Bytes()
 	malformed[18] = 8
 	// The socket hears from Open on: these are queued before the first probe.
-	for _, raw := range [][]byte{announce.Bytes(), announceReply.Bytes(), unmonitored.Bytes(), plainQuestion.Bytes(), spoofed.Bytes(), malformed} {
+	for _, raw := range [][]byte{announce.Bytes(), announceReply.Bytes(), unmonitored.Bytes(), plainQuestion.Bytes(), spoofed.Bytes(), broadcastAnswer.Bytes(), malformed} {
 		require.NoError(t, injector.Send(raw))
 	}
 	time.Sleep(200 * time.Millisecond) // a busy kernel may deliver them later than the send call
@@ -217,11 +219,11 @@ func TestNamespaceInjectedFrames(t *testing.T) {
 
 	got := summary.VIPs[0]
 	require.Equal(t, 2, got.Gratuitous)
-	require.Equal(t, []Responder{{MAC: claimed.String(), EthernetSource: nodeMAC.String(), Replies: 1}}, got.Responders)
+	require.Equal(t, []Responder{{MAC: claimed.String(), EthernetSource: nodeMAC.String(), Replies: 2}}, got.Responders)
 	require.Zero(t, got.Answered, "what came before the first probe answers none")
 	require.Equal(t, 1, totals.Ignored)
 	require.Equal(t, 1, totals.Malformed)
-	require.EqualValues(t, 6, totals.KernelPackets, "five of them, and the client's own answer to the plain question, which is not recorded")
+	require.EqualValues(t, 7, totals.KernelPackets, "six of them, and the client's own answer to the plain question, which is not recorded")
 	var ops []string
 	for _, r := range records {
 		switch r.Kind {

@@ -107,6 +107,15 @@ func (s *sweep) record(p Packet) error {
 	}
 	sent, monitored := s.sent[frame.SenderIP]
 	switch {
+	// An answer to us counts however it was addressed: a responder that broadcasts its
+	// replies (RFC 5227 2.6 allows it) must not be hidden among the announcements.
+	case monitored && frame.Op == OpReply && frame.TargetMAC == s.mac:
+		s.totals.Replies++
+		number, at := attribute(sent, p.ReceivedNS)
+		return s.out.Emit(probe.KindARPReply, probe.ARPReply{
+			Probe: number, Target: frame.SenderIP, SenderMAC: frame.SenderMAC.String(),
+			EthernetSource: frame.EthernetSource.String(), SentNS: at, ReceivedNS: p.ReceivedNS, VLAN: p.VLAN,
+		})
 	case monitored && frame.Gratuitous():
 		s.totals.Gratuitous++
 		op := "request"
@@ -116,13 +125,6 @@ func (s *sweep) record(p Packet) error {
 		return s.out.Emit(probe.KindARPGratuitous, probe.ARPGratuitous{
 			Op: op, Address: frame.SenderIP, SenderMAC: frame.SenderMAC.String(),
 			EthernetSource: frame.EthernetSource.String(), ReceivedNS: p.ReceivedNS, VLAN: p.VLAN,
-		})
-	case monitored && frame.Op == OpReply && frame.TargetMAC == s.mac:
-		s.totals.Replies++
-		number, at := attribute(sent, p.ReceivedNS)
-		return s.out.Emit(probe.KindARPReply, probe.ARPReply{
-			Probe: number, Target: frame.SenderIP, SenderMAC: frame.SenderMAC.String(),
-			EthernetSource: frame.EthernetSource.String(), SentNS: at, ReceivedNS: p.ReceivedNS, VLAN: p.VLAN,
 		})
 	default:
 		s.totals.Ignored++
