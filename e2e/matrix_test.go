@@ -50,13 +50,17 @@ func TestMatrix(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	var n tally
 	for _, sc := range all {
-		environment.Test(t, feature(sc))
+		environment.Test(t, feature(sc, &n))
+	}
+	if err := n.check(); err != nil && !t.Failed() {
+		t.Error(err)
 	}
 }
 
 // feature runs a scenario in its set-up and assesses every planned cell.
-func feature(sc *scenario.Scenario) features.Feature {
+func feature(sc *scenario.Scenario, n *tally) features.Feature {
 	var matrix report.Matrix
 	f := features.New(sc.Metadata.Name).Setup(func(ctx context.Context, t *testing.T, _ *envconf.Config) context.Context {
 		m, err := execute(ctx, t, sc)
@@ -65,12 +69,22 @@ func feature(sc *scenario.Scenario) features.Feature {
 			t.Errorf("run %s: %v", sc.Metadata.Name, err)
 		}
 		matrix = m
+		for _, c := range asAWhole(m) {
+			switch report.GoTest(c.Result) {
+			case report.GoTestOK, report.GoTestSkip:
+				t.Log(report.Explain(c))
+			default: // whatever -run selects: a cluster that could not be deleted is told of
+				t.Error(report.Explain(c))
+			}
+		}
 		return ctx
 	})
 	for _, phase := range plan.Phases(sc, false) {
 		for _, check := range phase.Checks {
 			f = f.Assess(cellName(phase.Name, check), func(ctx context.Context, t *testing.T, _ *envconf.Config) context.Context {
-				tell(t, find(matrix, phase.Name, check))
+				c := find(matrix, phase.Name, check)
+				n.add(c.Result)
+				tell(t, c)
 				return ctx
 			})
 		}
@@ -117,6 +131,19 @@ func execute(ctx context.Context, t *testing.T, sc *scenario.Scenario) (report.M
 	})
 	t.Logf("results: %s", dir)
 	return m, err
+}
+
+// asAWhole are the cells that stand for the run or a scenario as a whole.
+func asAWhole(m report.Matrix) []judge.Cell {
+	var out []judge.Cell
+	for _, s := range m.AllSuites() {
+		for _, c := range s.AllCells() {
+			if c.Check == report.CheckScenarioRan {
+				out = append(out, c)
+			}
+		}
+	}
+	return out
 }
 
 func find(m report.Matrix, phase, check string) judge.Cell {

@@ -34,13 +34,17 @@ func (s *imageSet) flags(cmd *cobra.Command) {
 }
 
 func (s *imageSet) each(a *app, names []string, use func(*artifact.Store, *scenario.Scenario, artifact.Set) error) error {
+	source, err := artifact.ParseSource(s.source)
+	if err != nil {
+		return usageError(fmt.Errorf("--source: %w", err))
+	}
 	all, err := choose(runFlags{}, names)
 	if err != nil {
 		return err
 	}
 	show := newDisplay(a.stderr)
 	defer show.done()
-	store, err := artifact.Open(artifact.Options{Source: artifact.Source(s.source), Progress: show.artifact})
+	store, err := artifact.Open(artifact.Options{Source: source, Progress: show.artifact})
 	if err != nil {
 		return failed(err)
 	}

@@ -11,6 +11,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/lbmatrix/lbmatrix/harness/judge"
 	"github.com/lbmatrix/lbmatrix/harness/report"
 	"github.com/lbmatrix/lbmatrix/harness/runner"
 )
@@ -62,13 +63,13 @@ func (a *app) compareVerdicts(dir string, m report.Matrix) {
 	before := map[key]string{}
 	for _, s := range old.Suites {
 		for _, c := range s.Cells {
-			before[key{c.Scenario, c.Phase, c.Check}] = fmt.Sprintf("%s %s", c.Result, c.Verdict.Code)
+			before[key{c.Scenario, c.Phase, c.Check}] = said(c)
 		}
 	}
 	same, differ := 0, 0
 	for _, s := range m.Suites {
 		for _, c := range s.Cells {
-			now := fmt.Sprintf("%s %s", c.Result, c.Verdict.Code)
+			now := said(c)
 			was, ok := before[key{c.Scenario, c.Phase, c.Check}]
 			switch {
 			case !ok:
@@ -83,6 +84,15 @@ func (a *app) compareVerdicts(dir string, m report.Matrix) {
 		}
 	}
 	fmt.Fprintf(a.stderr, "%d verdicts are as in %s, %d differ\n", same, report.VerdictsFile, differ)
+}
+
+// said is what two judgements of the same facts must agree in.
+func said(c judge.Cell) string {
+	text := fmt.Sprintf("%s %s: %s", c.Result, c.Verdict.Code, c.Verdict.Message)
+	for _, f := range c.Verdict.Findings {
+		text += fmt.Sprintf(" [%s: %s]", f.Component, f.Message)
+	}
+	return text
 }
 
 func (a *app) reportCommand() *cobra.Command {
@@ -120,7 +130,7 @@ folder itself where there is only one. Runs of shards, attempts and killed runs 
 				if err := report.GitHubSummary(a.stdout, m); err != nil {
 					return failed(err)
 				}
-				return nil
+				return exitOf(m)
 			}
 			return a.finish(m, out, format)
 		},

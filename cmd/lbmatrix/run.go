@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 
 	"github.com/spf13/cobra"
 
@@ -57,6 +58,12 @@ and deletes it. Without a scenario it runs all. Ctrl-C stops, removes what exist
 // choose resolves what the command line names.
 func choose(f runFlags, names []string) ([]*scenario.Scenario, error) {
 	opts := scenarioOptions()
+	if f.resume != "" {
+		var err error
+		if names, err = resumed(f, names); err != nil {
+			return nil, usageError(err)
+		}
+	}
 	var all []*scenario.Scenario
 	var errs []error
 	for _, n := range names {
@@ -79,7 +86,53 @@ func choose(f runFlags, names []string) ([]*scenario.Scenario, error) {
 	if err := distinct(all); err != nil {
 		return nil, usageError(err)
 	}
+	if f.resume != "" {
+		return inOrder(all, f.resume)
+	}
 	return shard(all, f.shard)
+}
+
+// resumed names the catalogue's scenarios of the run that is gone on with: all it was
+// asked for, but those that were in files, which must be named again.
+func resumed(f runFlags, names []string) ([]string, error) {
+	if len(names) > 0 || f.shard != "" {
+		return nil, errors.New("--resume goes on with the scenarios of that run: name none, and no --shard")
+	}
+	old, err := report.ReadRun(f.resume)
+	if err != nil {
+		return nil, fmt.Errorf("--resume %s: %w", f.resume, err)
+	}
+	if len(old.Scenarios) == 0 {
+		return nil, fmt.Errorf("--resume %s: its run.json names no scenarios; start a new run", f.resume)
+	}
+	from := map[string]bool{}
+	for _, file := range f.files {
+		if sc, err := scenario.LoadFile(file, scenarioOptions()); err == nil {
+			from[sc.Metadata.Name] = true
+		}
+	}
+	for _, name := range old.Scenarios {
+		if from[name] {
+			continue
+		}
+		if !slices.Contains(scenarios.Names(), name) {
+			return nil, fmt.Errorf("--resume %s: scenario %s is not in the catalogue: give its --file again", f.resume, name)
+		}
+		names = append(names, name)
+	}
+	return names, nil
+}
+
+// inOrder puts scenarios into the order of the run they are of.
+func inOrder(all []*scenario.Scenario, dir string) ([]*scenario.Scenario, error) {
+	old, err := report.ReadRun(dir)
+	if err != nil {
+		return nil, usageError(fmt.Errorf("--resume %s: %w", dir, err))
+	}
+	slices.SortStableFunc(all, func(a, b *scenario.Scenario) int {
+		return slices.Index(old.Scenarios, a.Metadata.Name) - slices.Index(old.Scenarios, b.Metadata.Name)
+	})
+	return all, nil
 }
 
 // distinct refuses a scenario that is named twice: both would want the same folder.
@@ -115,6 +168,10 @@ func (a *app) runScenarios(cmd *cobra.Command, f runFlags, args []string) error 
 	if err != nil {
 		return usageError(err)
 	}
+	source, err := artifact.ParseSource(f.source)
+	if err != nil {
+		return usageError(fmt.Errorf("--source: %w", err))
+	}
 	all, err := choose(f, args)
 	if err != nil {
 		return err
@@ -129,7 +186,7 @@ func (a *app) runScenarios(cmd *cobra.Command, f runFlags, args []string) error 
 	show := newDisplay(a.stderr)
 	m, dir, err := runner.Run(cmd.Context(), runner.Options{
 		Scenarios: all, Named: len(args)+len(f.files) > 0, Args: append([]string{"lbmatrix"}, a.args...),
-		Results: f.results, Resume: f.resume, Keep: keep, Source: artifact.Source(f.source), SkipMutations: f.skipMutations,
+		Results: f.results, Resume: f.resume, Keep: keep, Source: source, SkipMutations: f.skipMutations,
 		Version: version(), Worker: []string{self, plan.WorkerCommand},
 		Progress: show.event, Artifacts: show.artifact, Note: show.note,
 	})
@@ -152,6 +209,11 @@ func (a *app) finish(m report.Matrix, dir, format string) error {
 		}
 		fmt.Fprintf(a.stdout, "\nresults: %s\n", relative(dir))
 	}
+	return exitOf(m)
+}
+
+// exitOf turns a matrix into the exit code.
+func exitOf(m report.Matrix) error {
 	if m.Run.Exit != report.ExitOK {
 		return &exitError{code: m.Run.Exit}
 	}

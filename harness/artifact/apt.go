@@ -43,7 +43,7 @@ func findMirror(fsys fs.FS) (mirror, error) {
 		if path.Ext(file) == ".sources" {
 			parse = parseDeb822
 		}
-		if m, ok := parse(string(data), suite); ok {
+		if m, ok := parse(string(data), suite, func(uri string) string { return fromMirrorList(fsys, uri) }); ok {
 			return m, nil
 		}
 	}
@@ -63,8 +63,28 @@ func codename(fsys fs.FS) (string, error) {
 	return "", errors.New("no VERSION_CODENAME in /etc/os-release")
 }
 
+// fromMirrorList returns the first address of the list that a mirror+file URI names
+// (apt-transport-mirror(1); hosted CI runners use it), any other URI as it is.
+func fromMirrorList(fsys fs.FS, uri string) string {
+	name, ok := strings.CutPrefix(uri, "mirror+file:")
+	if !ok {
+		return uri
+	}
+	data, err := fs.ReadFile(fsys, strings.Trim(path.Clean("/"+name), "/"))
+	if err != nil {
+		return uri // unusable, like every transport that debootstrap does not know
+	}
+	for line := range strings.Lines(string(data)) {
+		// An address, then options like priority:1.
+		if fields := strings.Fields(line); len(fields) > 0 && !strings.HasPrefix(fields[0], "#") {
+			return fields[0]
+		}
+	}
+	return uri
+}
+
 // parseDeb822 reads the stanza format of *.sources (sources.list(5)).
-func parseDeb822(text, suite string) (mirror, bool) {
+func parseDeb822(text, suite string, resolve func(string) string) (mirror, bool) {
 	for _, stanza := range strings.Split(strings.ReplaceAll(text, "\r", ""), "\n\n") {
 		fields := map[string]string{}
 		last := ""
@@ -86,7 +106,7 @@ func parseDeb822(text, suite string) (mirror, bool) {
 		}
 		m := mirror{suite: suite, components: strings.Fields(fields["components"]), keyring: fields["signed-by"]}
 		if uris := strings.Fields(fields["uris"]); len(uris) > 0 {
-			m.url = uris[0]
+			m.url = resolve(uris[0])
 		}
 		if !contains(strings.Fields(fields["types"]), "deb") || strings.EqualFold(fields["enabled"], "no") {
 			continue
@@ -99,7 +119,7 @@ func parseDeb822(text, suite string) (mirror, bool) {
 }
 
 // parseOneLine reads `deb [options] uri suite component...` lines.
-func parseOneLine(text, suite string) (mirror, bool) {
+func parseOneLine(text, suite string, resolve func(string) string) (mirror, bool) {
 	for line := range strings.Lines(text) {
 		line, _, _ = strings.Cut(line, "#")
 		rest, ok := strings.CutPrefix(strings.TrimSpace(line), "deb ")
@@ -121,7 +141,7 @@ func parseOneLine(text, suite string) (mirror, bool) {
 		if len(fields) < 3 || fields[1] != suite {
 			continue
 		}
-		m.url, m.components = fields[0], fields[2:]
+		m.url, m.components = resolve(fields[0]), fields[2:]
 		if m.usable() {
 			return m, true
 		}

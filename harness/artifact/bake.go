@@ -12,6 +12,7 @@ import (
 
 	"github.com/lbmatrix/lbmatrix/harness/artifact/proc"
 	"github.com/lbmatrix/lbmatrix/harness/docker"
+	"github.com/lbmatrix/lbmatrix/harness/ledger"
 )
 
 // feed runs a docker command whose standard input is written by write.
@@ -54,6 +55,22 @@ type bake struct {
 	files    []file // programs of this machine laid into the image: source and path
 }
 
+// inLedger writes the container down before it is made, for `lbmatrix clean`.
+func (b bake) inLedger(container, host string) (*ledger.Ledger, error) {
+	dir, err := ledger.Dir()
+	if err != nil {
+		return nil, err
+	}
+	book, err := ledger.Open(dir, container)
+	if err != nil {
+		return nil, err
+	}
+	if err := book.Add(ledger.Entry{Kind: ledger.Container, Name: container, Host: host}); err != nil {
+		return nil, errors.Join(err, book.Close(false))
+	}
+	return book, nil
+}
+
 func (b bake) run(ctx context.Context, d *docker.Client, note func(string)) (err error) {
 	// Under the lock of b.to: a container with this name is a dead run's.
 	container := "lbmatrix-bake-" + strings.NewReplacer("/", "-", ":", "-").Replace(b.to)
@@ -67,6 +84,11 @@ func (b bake) run(ctx context.Context, d *docker.Client, note func(string)) (err
 	if err := remove(ctx); err != nil {
 		return err
 	}
+	book, err := b.inLedger(container, d.Host)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, book.Close(false)) }()
 	if _, err := d.Output(ctx, "create", "--name", container, "--label", label+"=1", "--privileged", "--network", "none",
 		"--stop-signal", "SIGRTMIN+3", // systemd's; commit keeps it and has no other way to set it
 		"--tmpfs", "/run", "--tmpfs", "/tmp", "--interactive", "--entrypoint", "/bin/bash", b.from, "-c", string(b.script)); err != nil {
@@ -76,7 +98,11 @@ func (b bake) run(ctx context.Context, d *docker.Client, note func(string)) (err
 		// Also after Ctrl-C: nothing may stay behind.
 		after, cancel := context.WithTimeout(context.WithoutCancel(ctx), 30*time.Second)
 		defer cancel()
-		err = errors.Join(err, remove(after))
+		gone := remove(after)
+		if gone == nil {
+			gone = book.Done(ledger.Entry{Kind: ledger.Container, Name: container, Host: d.Host})
+		}
+		err = errors.Join(err, gone)
 	}()
 	for _, f := range b.files {
 		if _, err := d.Output(ctx, "cp", f.source, container+":/"+f.path); err != nil {

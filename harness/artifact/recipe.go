@@ -91,12 +91,18 @@ func (s *Store) cached(r recipe, dir string) bool {
 
 // make builds under the lock of the recipe's key.
 func (s *Store) make(ctx context.Context, r recipe, final string, begin time.Time) (_ Meta, err error) {
-	tmp := filepath.Join(s.dir, "tmp", r.folder())
-	// Only the holder of the lock uses this folder: what lies there is a dead run's.
-	if err := os.RemoveAll(tmp); err != nil {
-		return Meta{}, fmt.Errorf("remove leftover: %w", err)
+	// Only the holder of the lock makes such folders: what lies there is a dead run's.
+	// Something that run started may still write into it, so it is not used again, and
+	// what cannot be removed yet goes the next time.
+	left, _ := filepath.Glob(filepath.Join(s.dir, "tmp", r.folder()+".*"))
+	for _, dir := range left {
+		_ = os.RemoveAll(dir)
 	}
-	if err := os.MkdirAll(tmp, 0o755); err != nil {
+	tmp, err := os.MkdirTemp(filepath.Join(s.dir, "tmp"), r.folder()+".")
+	if err != nil {
+		return Meta{}, err
+	}
+	if err := os.Chmod(tmp, 0o755); err != nil {
 		return Meta{}, err
 	}
 	defer func() { err = errors.Join(err, os.RemoveAll(tmp)) }()

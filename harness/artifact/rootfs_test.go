@@ -45,6 +45,20 @@ Components: main
 					"deb [arch=amd64 signed-by=/k.gpg] http://m.example.com/debian bookworm main\n")}},
 			mirror{url: "http://m.example.com/debian", suite: "bookworm", keyring: "/k.gpg", components: []string{"main"}},
 		},
+		"a list of mirrors": {
+			fstest.MapFS{
+				"etc/os-release": release, "etc/apt/sources.list": {Data: []byte("deb mirror+file:/etc/apt/mirrors.txt bookworm main\n")},
+				"etc/apt/mirrors.txt": {Data: []byte("# nearest first\nhttp://m.example.com/debian/\tpriority:1\nhttp://far.example.com/debian/\tpriority:2\n")},
+			},
+			mirror{url: "http://m.example.com/debian/", suite: "bookworm", components: []string{"main"}},
+		},
+		"a list of mirrors that is not there": {
+			fstest.MapFS{
+				"etc/os-release":       release,
+				"etc/apt/sources.list": {Data: []byte("deb mirror+file:/gone bookworm main\ndeb http://m.example.com/debian bookworm main\n")},
+			},
+			mirror{url: "http://m.example.com/debian", suite: "bookworm", components: []string{"main"}},
+		},
 	} {
 		t.Run(name, func(t *testing.T) {
 			got, err := findMirror(c.files)

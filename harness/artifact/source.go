@@ -28,6 +28,17 @@ type provider interface {
 // ErrNoRegistry says that the registry source does not exist yet.
 var ErrNoRegistry = errors.New("components from a container registry are not available yet; use the go-module source")
 
+// ParseSource reads the name of a source; the empty one is Auto.
+func ParseSource(name string) (Source, error) {
+	switch s := Source(name); s {
+	case "":
+		return Auto, nil
+	case Auto, Registry, GoModule:
+		return s, nil
+	}
+	return "", fmt.Errorf("unknown source %q: want %s, %s or %s", name, Auto, Registry, GoModule)
+}
+
 func newProvider(source Source) (provider, error) {
 	switch source {
 	case "", Auto, GoModule:
@@ -35,5 +46,6 @@ func newProvider(source Source) (provider, error) {
 	case Registry:
 		return nil, ErrNoRegistry
 	}
-	return nil, fmt.Errorf("unknown source %q (one of %s, %s, %s)", source, Auto, Registry, GoModule)
+	_, err := ParseSource(string(source))
+	return nil, err
 }

@@ -3,7 +3,11 @@
 
 package docker
 
-import "path/filepath"
+import (
+	"errors"
+	"os"
+	"path/filepath"
+)
 
 // places holds every path of the project's own daemon.
 type places struct {
@@ -14,6 +18,18 @@ type places struct {
 
 func defaultPlaces() places {
 	return places{run: "/run/lbmatrix", data: "/var/lib/lbmatrix/docker", netns: "lbmatrix-docker"}
+}
+
+// DataGone says whether host is the project's own daemon and everything it ever held
+// is gone with its data root: containers that a ledger names there exist no more.
+func DataGone(host string) bool { return defaultPlaces().dataGone(host) }
+
+func (p places) dataGone(host string) bool {
+	if host != p.host() {
+		return false
+	}
+	_, err := os.Stat(p.data)
+	return errors.Is(err, os.ErrNotExist)
 }
 
 func (p places) socket() string    { return filepath.Join(p.run, "docker.sock") }

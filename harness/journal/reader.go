@@ -21,6 +21,8 @@ type Journal struct {
 	Torn bool
 	// Ended says that the journal's end record is there and that no record before it is lost.
 	Ended bool
+	// Reason is the end record's: one of the Reason constants, "" without such a record.
+	Reason string
 	// Lost is how many records the sequence numbers and the end record say are missing.
 	Lost int64
 	// Disorder is why nothing in the journal may be believed: a line that is no record, or
@@ -110,5 +112,6 @@ func (j *Journal) checkEnd() {
 	if last.Kind != KindEnd || json.Unmarshal(last.Body, &end) != nil {
 		return
 	}
+	j.Reason = end.Reason
 	j.Ended = end.Records == last.Seq && j.Lost == 0
 }

@@ -272,9 +272,16 @@ type Unsupported struct {
 // End closes a journal. Records counts every line, this one included.
 type End struct {
 	Records int64  `json:"records"`
-	Reason  string `json:"reason"` // done, failed, interrupted
+	Reason  string `json:"reason"` // one of the Reason constants
 	Error   string `json:"error,omitempty"`
 }
+
+// Why a journal ended.
+const (
+	ReasonDone        = "done"
+	ReasonFailed      = "failed"
+	ReasonInterrupted = "interrupted"
+)
 
 // The observations of the catalogue. A check names those it needs.
 const (

@@ -131,7 +131,7 @@ func forwardingEnabled() Check {
 		Title: "Every node forwards IPv4",
 		Why: "A node that is the announcer and has net.ipv4.ip_forward=0 drops VIP traffic for backends elsewhere " +
 			"without a trace; a kind node without pods was measured to start that way.",
-		Method: "Reads the sysctl on every node at judging time, not only after set-up.",
+		Method: "Reads the sysctl on every node in the phase that is judged, not only after set-up.",
 		Needs:  []string{journal.ObsNodes},
 		Codes:  []string{"ok", "ip_forward=0"},
 		Judge: func(f journal.Facts, _ scenario.Scenario) Verdict {

@@ -54,12 +54,12 @@ func Work(ctx context.Context, c Config, stdout, log io.Writer) (err error) {
 		return err
 	}
 	cause := w.run(ctx)
-	reason := "done"
+	reason := journal.ReasonDone
 	switch {
 	case ctx.Err() != nil:
-		reason = "interrupted"
+		reason = journal.ReasonInterrupted
 	case cause != nil:
-		reason = "failed"
+		reason = journal.ReasonFailed
 	}
 	return w.journal.Close(reason, cause)
 }

@@ -5,6 +5,7 @@ package plan
 
 import (
 	"context"
+	"crypto/sha256"
 	"errors"
 	"fmt"
 	"path/filepath"
@@ -32,8 +33,13 @@ type world struct {
 // probePath is where the probe image holds lbprobe.
 const probePath = "/lbprobe"
 
-// clusterName names everything of a run's cluster: short, for node names derive from it.
-func (w *worker) clusterName() string { return "lbm-" + w.RunID }
+// clusterName names everything of a run's cluster: short, for node names derive from
+// it, and another for every scenario of the run: what one could not delete must not be
+// in the way of the next.
+func (w *worker) clusterName() string {
+	sum := sha256.Sum256([]byte(w.Scenario.Metadata.Name))
+	return fmt.Sprintf("lbm-%s-%x", w.RunID, sum[:2])
+}
 
 func (w *worker) create(ctx context.Context) error {
 	c, err := kind.Create(ctx, kind.Options{

@@ -27,7 +27,8 @@ type Run struct {
 	Started     time.Time         `json:"started"`
 	Ended       time.Time         `json:"ended"`
 	Args        []string          `json:"args,omitempty"`
-	Named       bool              `json:"named"` // a scenario was named on the command line
+	Scenarios   []string          `json:"scenarios,omitempty"` // names of those asked for, in order
+	Named       bool              `json:"named"`               // a scenario was named on the command line
 	Versions    map[string]string `json:"versions,omitempty"`
 	Machine     Machine           `json:"machine"`
 	Exit        int               `json:"exit"`

@@ -77,6 +77,11 @@ func mergeRuns(parts []Run) Run {
 		if p.Ended.After(out.Ended) {
 			out.Ended = p.Ended
 		}
+		for _, name := range p.Scenarios {
+			if !slices.Contains(out.Scenarios, name) {
+				out.Scenarios = append(out.Scenarios, name)
+			}
+		}
 		out.Named = out.Named || p.Named
 		out.Interrupted = out.Interrupted || p.Interrupted
 		out.Timings = append(out.Timings, p.Timings...)

@@ -13,6 +13,9 @@ import (
 	"maps"
 	"os"
 	"path/filepath"
+	"reflect"
+	"slices"
+	"strings"
 	"time"
 
 	"github.com/lbmatrix/lbmatrix/harness/artifact"
@@ -79,6 +82,9 @@ func (r *execution) begin() error {
 		Started: started, Args: r.Args, Named: r.Named, Machine: machine(),
 		Versions: map[string]string{"lbmatrix": r.Version},
 	}
+	for _, sc := range r.Scenarios {
+		r.matrix.Run.Scenarios = append(r.matrix.Run.Scenarios, sc.Metadata.Name)
+	}
 	if r.Resume != "" {
 		return r.resume()
 	}
@@ -108,14 +114,27 @@ func (r *execution) resume() error {
 	if err != nil {
 		return fmt.Errorf("resume run: %w", err)
 	}
-	r.dir, r.matrix.Run.ID, r.matrix.Run.Started = dir, old.ID, old.Started
+	if !slices.Equal(old.Scenarios, r.matrix.Run.Scenarios) {
+		return fmt.Errorf("resume run: it is a run of %s, not of %s", strings.Join(old.Scenarios, ", "), strings.Join(r.matrix.Run.Scenarios, ", "))
+	}
+	r.dir, r.matrix.Run.ID, r.matrix.Run.Started, r.matrix.Run.Named = dir, old.ID, old.Started, old.Named
 	return nil
+}
+
+// finished says whether a folder holds the whole journal of this very scenario: the
+// same text, the same phases, run to its end without a failed step.
+func finished(j *journal.Journal, c plan.Config) bool {
+	want, err := plan.Header(c)
+	if err != nil || !j.Ended || j.Disorder != nil || j.Failure() != nil || j.Unsupported() != nil {
+		return false
+	}
+	return j.Reason == journal.ReasonDone && j.Header.ScenarioDigest == want.ScenarioDigest && reflect.DeepEqual(j.Header.Phases, want.Phases)
 }
 
 // scenario runs one scenario, or takes the finished journal of a resumed run.
 func (r *execution) scenario(ctx context.Context, sc *scenario.Scenario) report.Suite {
 	dir := filepath.Join(r.dir, sc.Metadata.Name)
-	if j, err := journal.ReadFile(filepath.Join(dir, journal.FileName)); err == nil && j.Ended && j.Failure() == nil {
+	if j, err := journal.ReadFile(filepath.Join(dir, journal.FileName)); err == nil && finished(j, r.config(sc, dir)) {
 		r.note("%s: finished in the run that is resumed", sc.Metadata.Name)
 		return r.suite(sc, dir, nil)
 	}
@@ -151,7 +170,7 @@ func freshFolder(dir string) error {
 func (r *execution) work(ctx context.Context, sc *scenario.Scenario, dir string) error {
 	c, err := r.configure(ctx, sc, dir)
 	if err != nil {
-		return err
+		return errors.Join(err, notStarted(c, err))
 	}
 	// A resumed run has the names of the one that was cut off, and may find its cluster.
 	if err := r.clean(ctx, c); err != nil {
@@ -193,9 +212,14 @@ func (r *execution) kept(c plan.Config, err error) bool {
 	return err == nil && c.Keep != plan.KeepNever
 }
 
+// config is what a worker is told that takes no work to find out.
+func (r *execution) config(sc *scenario.Scenario, dir string) plan.Config {
+	return plan.Config{Scenario: sc, RunID: r.matrix.Run.ID, Dir: dir, Keep: r.Keep, SkipMutations: r.SkipMutations, Charts: map[string]string{}}
+}
+
 // configure sees to everything a worker needs.
 func (r *execution) configure(ctx context.Context, sc *scenario.Scenario, dir string) (plan.Config, error) {
-	c := plan.Config{Scenario: sc, RunID: r.matrix.Run.ID, Dir: dir, Keep: r.Keep, SkipMutations: r.SkipMutations, Charts: map[string]string{}}
+	c := r.config(sc, dir)
 	var err error
 	if c.LedgerDir, err = ledger.Dir(); err != nil {
 		return c, err
@@ -242,7 +266,7 @@ func (r *execution) suite(sc *scenario.Scenario, dir string, cause error) report
 		}
 	}
 	s.Title, s.Run = sc.Metadata.Title, r.matrix.Run.ID
-	if cause != nil {
+	if cause != nil && !s.Unsupported {
 		s.NotRun = cause.Error()
 	}
 	return s
@@ -252,7 +276,7 @@ func (r *execution) add(s report.Suite) { r.matrix.Suites = append(r.matrix.Suit
 
 func (r *execution) write(ctx context.Context) error {
 	r.matrix.Run.Ended, r.matrix.Run.Interrupted = time.Now().UTC(), ctx.Err() != nil
-	r.matrix.Run.Exit = report.ExitCode(r.matrix, r.Named)
+	r.matrix.Run.Exit = report.ExitCode(r.matrix, r.matrix.Run.Named)
 	return errors.Join(report.WriteRun(r.dir, r.matrix.Run), report.Write(r.dir, r.matrix))
 }
 

@@ -53,6 +53,7 @@ func Suite(dir string) (report.Suite, error) {
 }
 
 // Load reads a run's folder, or a single scenario's, and judges every journal in it.
+// Scenarios that the run was asked for and that left none are told of.
 func Load(dir string) (report.Matrix, error) {
 	var m report.Matrix
 	if r, err := report.ReadRun(dir); err == nil {
@@ -60,8 +61,9 @@ func Load(dir string) (report.Matrix, error) {
 	} else if !errors.Is(err, os.ErrNotExist) {
 		return m, err
 	}
-	folders := []string{dir}
+	folders, single := []string{dir}, true
 	if _, err := os.Stat(filepath.Join(dir, journal.FileName)); err != nil {
+		single = false
 		found, err := filepath.Glob(filepath.Join(dir, "*", journal.FileName))
 		if err != nil {
 			return m, fmt.Errorf("read run %s: %w", dir, err)
@@ -74,7 +76,7 @@ func Load(dir string) (report.Matrix, error) {
 			}
 		}
 	}
-	if len(folders) == 0 {
+	if len(folders) == 0 && len(m.Run.Scenarios) == 0 {
 		return m, fmt.Errorf("read run %s: there is no journal in it", dir)
 	}
 	for _, f := range folders {
@@ -84,5 +86,20 @@ func Load(dir string) (report.Matrix, error) {
 		}
 		m.Suites = append(m.Suites, s)
 	}
+	if !single {
+		m.Suites = append(m.Suites, missing(m)...)
+	}
 	return m, nil
+}
+
+// missing are the scenarios that the run was asked for and that left no journal: a
+// killed run must not pass for a smaller one.
+func missing(m report.Matrix) []report.Suite {
+	var out []report.Suite
+	for _, name := range m.Run.Scenarios {
+		if !slices.ContainsFunc(m.Suites, func(s report.Suite) bool { return s.Scenario == name }) {
+			out = append(out, report.Suite{Scenario: name, Where: "host", NotRun: "the run was asked for this scenario and left no journal of it"})
+		}
+	}
+	return out
 }

@@ -30,6 +30,7 @@ func Install(ctx context.Context, packages ...string) error {
 	run := func(args ...string) error {
 		// Another apt may hold the lock for a while: unattended upgrades do.
 		cmd := proc.Command(ctx, "apt-get", append([]string{"-o", "DPkg::Lock::Timeout=300"}, args...)...)
+		cmd.SysProcAttr.Pdeathsig = 0 // killed in the middle it would leave dpkg to be repaired by hand
 		cmd.Env = append(os.Environ(), "DEBIAN_FRONTEND=noninteractive")
 		_, err := proc.Run(ctx, cmd)
 		return err

@@ -13,6 +13,7 @@ import (
 	"io"
 	"os"
 	"os/exec"
+	"runtime"
 	"strings"
 	"syscall"
 	"time"
@@ -28,9 +29,13 @@ const tailBytes = 2048
 // Command is exec.CommandContext for programs that start others (go build,
 // debootstrap, apt-get): the program leads a process group of its own, and when
 // ctx ends the whole group gets SIGTERM and, after a grace period, SIGKILL.
+//
+// The program itself is killed when this process ends, even by SIGKILL: a docker
+// command that goes on would make what the next run has just cleaned up. Set
+// SysProcAttr.Pdeathsig to 0 for a program that must not be torn off.
 func Command(ctx context.Context, name string, args ...string) *exec.Cmd {
 	cmd := exec.CommandContext(ctx, name, args...)
-	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
+	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true, Pdeathsig: syscall.SIGKILL}
 	cmd.Cancel = func() error {
 		group := -cmd.Process.Pid
 		err := syscall.Kill(group, syscall.SIGTERM)
@@ -69,7 +74,7 @@ func Run(ctx context.Context, cmd *exec.Cmd) (string, error) {
 	} else {
 		cmd.Stderr = io.MultiWriter(cmd.Stderr, tail)
 	}
-	if err := cmd.Run(); err != nil {
+	if err := runToTheEnd(cmd); err != nil {
 		if ctx.Err() != nil {
 			return "", fmt.Errorf("run %s: %w", Line(cmd.Args), context.Cause(ctx))
 		}
@@ -80,6 +85,18 @@ func Run(ctx context.Context, cmd *exec.Cmd) (string, error) {
 		return "", fmt.Errorf("run %s: %w: %s", Line(cmd.Args), err, text)
 	}
 	return strings.TrimSpace(out.String()), nil
+}
+
+// runToTheEnd runs cmd on a thread of its own: Pdeathsig fires when the thread that
+// forked ends, so that thread must stay until the child has ended.
+func runToTheEnd(cmd *exec.Cmd) error {
+	done := make(chan error, 1)
+	go func() {
+		runtime.LockOSThread()
+		defer runtime.UnlockOSThread()
+		done <- cmd.Run()
+	}()
+	return <-done
 }
 
 // Line is a command line short enough for an error message.

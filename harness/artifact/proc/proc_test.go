@@ -6,6 +6,7 @@ package proc
 import (
 	"context"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"strconv"
 	"strings"
@@ -41,10 +42,37 @@ func TestCancelEndsGroup(t *testing.T) {
 	}, 5*time.Second, 10*time.Millisecond)
 	cancel()
 	require.ErrorIs(t, <-done, context.Canceled)
+	require.Eventually(t, func() bool { return ended(pid) }, 5*time.Second, 10*time.Millisecond)
+}
+
+// What a killed process had started ends with it.
+func TestChildDoesNotOutliveAKilledParent(t *testing.T) {
+	file := filepath.Join(t.TempDir(), "pid")
+	if os.Getenv("PROC_TEST_PARENT") != "" {
+		_, err := Run(t.Context(), Command(t.Context(), "sh", "-c", "echo $$ > $PROC_TEST_PARENT; exec sleep 60"))
+		require.NoError(t, err)
+		return
+	}
+	self, err := os.Executable()
+	require.NoError(t, err)
+	parent := exec.Command(self, "-test.run=^TestChildDoesNotOutliveAKilledParent$")
+	parent.Env = append(os.Environ(), "PROC_TEST_PARENT="+file)
+	require.NoError(t, parent.Start())
+	var pid int
 	require.Eventually(t, func() bool {
-		stat, err := os.ReadFile("/proc/" + strconv.Itoa(pid) + "/stat")
-		return err != nil || strings.Contains(string(stat), ") Z ") || syscall.Kill(pid, 0) != nil
-	}, 5*time.Second, 10*time.Millisecond)
+		data, _ := os.ReadFile(file)
+		pid, _ = strconv.Atoi(strings.TrimSpace(string(data)))
+		return pid > 0
+	}, 10*time.Second, 10*time.Millisecond)
+	require.NoError(t, parent.Process.Kill())
+	require.Error(t, parent.Wait())
+	require.Eventually(t, func() bool { return ended(pid) }, 5*time.Second, 10*time.Millisecond)
+}
+
+// ended says whether a process is gone, or only waits to be reaped.
+func ended(pid int) bool {
+	stat, err := os.ReadFile("/proc/" + strconv.Itoa(pid) + "/stat")
+	return err != nil || strings.Contains(string(stat), ") Z ") || syscall.Kill(pid, 0) != nil
 }
 
 func TestTailKeepsTheEnd(t *testing.T) {

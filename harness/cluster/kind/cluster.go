@@ -28,6 +28,8 @@ type Cluster struct {
 	observer *peer
 	rest     *rest.Config
 	forward  *forwarder
+	// provisioned is closed when the kind library has returned; nil before it was called.
+	provisioned chan struct{}
 
 	mu      sync.Mutex
 	timings []Timing

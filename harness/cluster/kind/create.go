@@ -19,11 +19,12 @@ import (
 // How long the steps may take, and how often is looked. They are bounds against a
 // hang, far above what a slow machine needs.
 const (
-	pollFast  = 250 * time.Millisecond
-	peerWait  = 60 * time.Second
-	apiWait   = 4 * time.Minute
-	readyWait = 3 * time.Minute
-	podMTU    = 1500
+	pollFast   = 250 * time.Millisecond
+	peerWait   = 60 * time.Second
+	apiWait    = 4 * time.Minute
+	readyWait  = 3 * time.Minute
+	settleWait = time.Minute
+	podMTU     = 1500
 )
 
 // Create brings the cluster up: every node Ready, client and observer running.
@@ -41,9 +42,24 @@ func Create(ctx context.Context, o Options) (*Cluster, error) {
 	err := c.bringUp(ctx)
 	c.took("total", begin)
 	if err != nil {
+		c.settle(ctx)
 		return c, fmt.Errorf("create cluster %s: %w", o.Name, err)
 	}
 	return c, nil
+}
+
+// settle waits, within bounds, until the kind library has stopped making containers:
+// whoever deletes after a failure would otherwise miss the last of them. It does not
+// wait when ctx has ended: then the process ends, and the ledger's clean looks twice.
+func (c *Cluster) settle(ctx context.Context) {
+	if c.provisioned == nil {
+		return
+	}
+	select {
+	case <-c.provisioned:
+	case <-time.After(settleWait):
+	case <-ctx.Done():
+	}
 }
 
 func (c *Cluster) bringUp(ctx context.Context) error {
@@ -113,7 +129,9 @@ func (c *Cluster) provision(ctx context.Context, config []byte) error {
 		return fmt.Errorf("provision nodes: %w", err)
 	}
 	done := make(chan error, 1)
+	c.provisioned = make(chan struct{})
 	go func() {
+		defer close(c.provisioned)
 		provider := kindcluster.NewProvider(kindcluster.ProviderWithDocker(), kindcluster.ProviderWithLogger(&logger{out: c.o.Log}))
 		done <- provider.Create(c.o.Name,
 			kindcluster.CreateWithRawConfig(config),

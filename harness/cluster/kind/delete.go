@@ -20,9 +20,12 @@ import (
 // Remover removes what a ledger names with the docker command: what Delete and
 // `lbmatrix clean` have in common.
 func Remover() ledger.DockerCLI {
-	return ledger.DockerCLI{Command: func(ctx context.Context, host string, args ...string) *exec.Cmd {
-		return (&docker.Client{Host: host}).Command(ctx, args...)
-	}}
+	return ledger.DockerCLI{
+		Command: func(ctx context.Context, host string, args ...string) *exec.Cmd {
+			return (&docker.Client{Host: host}).Command(ctx, args...)
+		},
+		DataGone: docker.DataGone,
+	}
 }
 
 func (c *Cluster) remover() ledger.DockerRemover { return Remover() }
