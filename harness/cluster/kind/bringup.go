@@ -62,6 +62,9 @@ func (c *Cluster) kubernetes(ctx context.Context) error {
 	if err := g.Wait(); err != nil {
 		return err
 	}
+	if err := c.waitServices(ctx); err != nil {
+		return err
+	}
 	if !c.o.Scenario.Spec.Cluster.ControlPlaneAnnounces {
 		return nil
 	}

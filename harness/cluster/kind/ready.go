@@ -7,14 +7,18 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"net/netip"
 	"slices"
 	"strings"
+	"time"
 
+	"golang.org/x/sync/errgroup"
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/client-go/kubernetes"
 
+	"github.com/lbmatrix/lbmatrix/harness/cluster"
 	"github.com/lbmatrix/lbmatrix/harness/cluster/await"
 )
 
@@ -80,6 +84,39 @@ func assignPodCIDRs(ctx context.Context, c kubernetes.Interface, nodes []corev1.
 		}
 	}
 	return nil
+}
+
+// waitServices waits until the API server's Service address works on every node, that
+// is until kube-proxy has programmed it. A pod that asks before that sends its SYN
+// past every rule, and repeats it on the same port, along the same dead path, until
+// its client gives up: MetalLB's controller was seen to lose 30 s that way.
+func (c *Cluster) waitServices(ctx context.Context) error {
+	defer c.took("services work", time.Now())
+	url, err := apiServiceURL(serviceSubnet(c.o.Scenario))
+	if err != nil {
+		return err
+	}
+	g, ctx := errgroup.WithContext(ctx)
+	for _, n := range c.nodes {
+		g.Go(func() error {
+			w := await.Wait{For: "Services to work on " + n.name, Within: readyWait, Every: pollFast}
+			return await.Until(ctx, w, func(ctx context.Context) (bool, string, error) {
+				_, err := cluster.Output(ctx, n, "curl", "-sSk", "--max-time", "1", "--output", "/dev/null", url)
+				return err == nil, "", err
+			})
+		})
+	}
+	return g.Wait()
+}
+
+// apiServiceURL is where the Service default/kubernetes is: the first address of the
+// Service subnet. Any answer will do, a refusal too.
+func apiServiceURL(subnet string) (string, error) {
+	p, err := netip.ParsePrefix(subnet)
+	if err != nil {
+		return "", fmt.Errorf("read Service subnet: %w", err)
+	}
+	return "https://" + p.Masked().Addr().Next().String() + "/livez", nil
 }
 
 // excludeLabel keeps a node from being an announcer; kubeadm puts it on control planes.
