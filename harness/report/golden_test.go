@@ -6,6 +6,7 @@ package report_test
 import (
 	"bytes"
 	"flag"
+	"fmt"
 	"io"
 	"os"
 	"path/filepath"
@@ -96,9 +97,10 @@ func TestManyColumnsFitTheTerminal(t *testing.T) {
 
 func TestGitHubSummaryStaysUnderTheLimit(t *testing.T) {
 	s := suiteOf("s", judge.ResultFailed)
-	s.Cells[0].Verdict.Message = strings.Repeat("long ", 1000)
-	for range 300 {
-		s.Cells = append(s.Cells, s.Cells[0])
+	for i := range 300 {
+		c := s.Cells[0]
+		c.Verdict.Message = fmt.Sprint(strings.Repeat("long ", 1000), i)
+		s.Cells = append(s.Cells, c)
 	}
 	var b bytes.Buffer
 	require.NoError(t, report.GitHubSummary(&b, matrixOf(s)))

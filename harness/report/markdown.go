@@ -8,8 +8,6 @@ import (
 	"io"
 	"strings"
 	"time"
-
-	"github.com/lbmatrix/lbmatrix/harness/judge"
 )
 
 // section writes one part of the Markdown report. What matters most comes first, for
@@ -102,12 +100,13 @@ func mdMatrix(b *strings.Builder, m Matrix) {
 // mdReasons says why, for every cell that did not simply pass.
 func mdReasons(b *strings.Builder, m Matrix) {
 	t := mdTable{head: []string{"Scenario", "Phase", "Check", "Result", "Code", "Why"}}
-	eachCell(m, func(_ int, s Suite, c judge.Cell) {
-		if c.Result == judge.ResultPassed {
-			return
+	for _, r := range groupReasons(m) {
+		check := md(r.first.Check)
+		if r.more > 0 {
+			check += fmt.Sprintf(" and %d more", r.more)
 		}
-		t.add(md(s.Label()), md(phaseOf(c)), md(c.Check), Word(c.Result), md(orElse(c.Verdict.Code, "-")), md(orElse(Explain(c), "-")))
-	})
+		t.add(md(r.label), md(phaseOf(r.first)), check, Word(r.first.Result), md(orElse(r.first.Verdict.Code, "-")), md(orElse(Explain(r.first), "-")))
+	}
 	if len(t.rows) > 0 {
 		b.WriteString("## Not simply passed\n\n")
 	}

@@ -117,3 +117,24 @@ func TestMissedBecauseItPassed(t *testing.T) {
 	c := judge.Cell{Check: "c", Expected: "responders=0", Verdict: v, Result: judge.Combine(v, "responders=0", false)}
 	assert.Equal(t, "missed: expected responders=0, but the check passed: one MAC answered", report.Explain(c))
 }
+
+func TestOneReasonForAWholeScenarioIsSaidOnce(t *testing.T) {
+	cell := func(check, text string, result judge.Result) judge.Cell {
+		return judge.Cell{Check: check, Result: result, Verdict: judge.Verdict{Code: "kernel", Message: text}}
+	}
+	m := report.Matrix{Suites: []report.Suite{
+		{Scenario: "a", Cells: []judge.Cell{
+			cell("one", "no CONFIG_X", judge.ResultUnsupported),
+			cell("two", "no CONFIG_X", judge.ResultUnsupported),
+			cell("three", "no CONFIG_Y", judge.ResultUnsupported),
+			cell("four", "no CONFIG_Y", judge.ResultFailed),
+		}},
+		{Scenario: "b", Cells: []judge.Cell{cell("one", "no CONFIG_Y", judge.ResultFailed)}},
+	}}
+	var text strings.Builder
+	require.NoError(t, report.WriteText(&text, m))
+	require.Contains(t, text.String(), "a baseline one and 1 more\n")
+	require.Contains(t, text.String(), "a baseline three\n")
+	require.Contains(t, text.String(), "a baseline four\n")
+	require.Contains(t, text.String(), "b baseline one\n")
+}

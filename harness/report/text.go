@@ -76,19 +76,44 @@ func textBlock(b *strings.Builder, g grid, from, to int) {
 	writeAligned(b, lines)
 }
 
-// textReasons says why, for every cell that did not simply pass.
+// textReasons says why, for every cell that did not simply pass. What a whole scenario
+// has for the same reason, as when it is unsupported, is said once.
 func textReasons(b *strings.Builder, m Matrix) {
-	first := true
+	for i, r := range groupReasons(m) {
+		if i == 0 {
+			b.WriteByte('\n')
+		}
+		where := plain(phaseOf(r.first)) + " " + plain(r.first.Check)
+		if r.more > 0 {
+			where += fmt.Sprintf(" and %d more", r.more)
+		}
+		fmt.Fprintf(b, "%-7s %s %s\n        %s\n", Word(r.first.Result), plain(r.label), where, plain(orElse(Explain(r.first), "no reason was given")))
+	}
+}
+
+// reason is one explanation and the cells of a scenario in a row that share it.
+type reason struct {
+	label string
+	first judge.Cell
+	more  int
+}
+
+func groupReasons(m Matrix) []reason {
+	var out []reason
 	eachCell(m, func(_ int, s Suite, c judge.Cell) {
 		if c.Result == judge.ResultPassed {
 			return
 		}
-		if first {
-			b.WriteByte('\n')
-			first = false
+		if n := len(out); n > 0 {
+			last := &out[n-1]
+			if last.label == s.Label() && last.first.Result == c.Result && last.first.Verdict.Code == c.Verdict.Code && Explain(last.first) == Explain(c) {
+				last.more++
+				return
+			}
 		}
-		fmt.Fprintf(b, "%-7s %s %s %s\n        %s\n", Word(c.Result), plain(s.Label()), plain(phaseOf(c)), plain(c.Check), plain(orElse(Explain(c), "no reason was given")))
+		out = append(out, reason{label: s.Label(), first: c})
 	})
+	return out
 }
 
 // textFigures lists distributions; the rest is in matrix.md.
