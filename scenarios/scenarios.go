@@ -24,6 +24,14 @@ var FS embed.FS
 func Names() []string {
 	return []string{
 		"kube-proxy-iptables-metallb-l2",
+		"kube-proxy-nftables-metallb-l2",
+		"kube-proxy-ipvs-strictarp-metallb-l2",
+		"cilium-kpr-dsr-metallb-l2",
+		"cilium-kpr-snat-metallb-l2",
+		"cilium-kpr-hybrid-metallb-l2",
+		"cilium-cni-kube-proxy-iptables-metallb-l2",
+		"cilium-cni-kube-proxy-ipvs-strictarp-metallb-l2",
+		"bad-dsr-silently-off",
 	}
 }
 

@@ -59,19 +59,19 @@ func TestUnknownName(t *testing.T) {
 	_, err := scenarios.Get("kube-proxy-iptable-metallb-l2", scenario.Options{})
 	var unknown *scenarios.UnknownError
 	require.True(t, errors.As(err, &unknown))
-	assert.EqualError(t, err, `unknown scenario "kube-proxy-iptable-metallb-l2"; did you mean "kube-proxy-iptables-metallb-l2"?; scenarios: kube-proxy-iptables-metallb-l2`)
+	assert.EqualError(t, err, `unknown scenario "kube-proxy-iptable-metallb-l2"; did you mean "kube-proxy-iptables-metallb-l2"?; scenarios: `+strings.Join(scenarios.Names(), ", "))
 
 	_, err = scenarios.Get("nothing-like-it", scenario.Options{})
-	assert.EqualError(t, err, `unknown scenario "nothing-like-it"; scenarios: kube-proxy-iptables-metallb-l2`)
+	assert.EqualError(t, err, `unknown scenario "nothing-like-it"; scenarios: `+strings.Join(scenarios.Names(), ", "))
 }
 
-// The one healthy scenario, as the rest of lbmatrix sees it.
+// The plainest scenario, as the rest of lbmatrix sees it.
 func TestKubeProxyIPTablesMetalLBL2(t *testing.T) {
 	s, err := scenarios.Get("kube-proxy-iptables-metallb-l2", scenario.Options{})
 	require.NoError(t, err)
 	assert.Equal(t, scenario.DataPlane{Proxy: scenario.ProxyIPTables, Forwarding: scenario.ForwardingSNAT}, s.Spec.DataPlane)
 	assert.Equal(t, 50, s.Spec.Limits.ARPProbes)
 	assert.Equal(t, map[string]any{"enabled": false}, s.Spec.Components[0].Values["frrk8s"])
-	require.Len(t, s.Spec.Mutations, 1)
-	assert.Len(t, s.Spec.Mutations[0].Expect[1].Consequences, 6)
+	require.Len(t, s.Spec.Mutations, 2)
+	assert.Len(t, s.Spec.Mutations[0].Expect[1].Consequences, 8)
 }

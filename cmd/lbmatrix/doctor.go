@@ -15,7 +15,9 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/lbmatrix/lbmatrix/harness/docker"
+	"github.com/lbmatrix/lbmatrix/harness/preflight"
 	"github.com/lbmatrix/lbmatrix/harness/report"
+	"github.com/lbmatrix/lbmatrix/scenarios"
 )
 
 // finding is one line of doctor. Level is ok, warn (it may do) or bad (it won't run).
@@ -74,6 +76,41 @@ const (
 func examine(ctx context.Context) []finding {
 	out := []finding{examineRoot(), examineDocker(ctx), examineInotify("/proc/sys/fs/inotify/max_user_instances")}
 	out = append(out, examineMemory("/proc/meminfo"), examineDisk())
+	return append(out, examineKernel()...)
+}
+
+// examineKernel says which scenarios the kernel of this machine cannot run. It loads
+// nothing: a run does.
+func examineKernel() []finding {
+	kernel, err := preflight.Running()
+	if err != nil {
+		return []finding{{"warn", "kernel", err.Error(), ""}}
+	}
+	all, err := scenarios.All(scenarioOptions())
+	if err != nil {
+		return []finding{{"bad", "scenarios", firstLine(err.Error()), ""}}
+	}
+	var out []finding
+	for _, sc := range all {
+		var absent, loadable []string
+		for _, f := range preflight.Needs(sc) {
+			switch kernel.State(f) {
+			case preflight.Absent:
+				absent = append(absent, f.Option)
+			case preflight.Loadable:
+				loadable = append(loadable, f.Module)
+			}
+		}
+		switch {
+		case len(absent) > 0:
+			out = append(out, finding{"warn", sc.Metadata.Name, "unsupported: kernel " + kernel.Release + " has no " + strings.Join(absent, ", "), "run it on a machine whose kernel has it"})
+		case len(loadable) > 0:
+			out = append(out, finding{"ok", sc.Metadata.Name, "a run loads " + strings.Join(loadable, ", "), ""})
+		}
+	}
+	if len(out) == 0 {
+		out = []finding{{"ok", "kernel", kernel.Release + " can run every scenario", ""}}
+	}
 	return out
 }
 

@@ -4,7 +4,10 @@
 package main
 
 import (
+	"errors"
 	"fmt"
+	"os"
+	"strings"
 	"text/tabwriter"
 	"time"
 
@@ -22,7 +25,7 @@ func (a *app) imagesCommand() *cobra.Command {
 		Long: `Artifacts (programs, images, charts) are kept by content under the user's cache directory (LBMATRIX_CACHE overrides), and
 baked into node images in the Docker daemon, so that no cluster loads or pulls anything.`,
 	}
-	cmd.AddCommand(a.imagesBuild(), a.imagesList(), a.imagesBake())
+	cmd.AddCommand(a.imagesBuild(), a.imagesList(), a.imagesBake(), a.imagesSave())
 	return cmd
 }
 
@@ -104,6 +107,35 @@ func (a *app) imagesBake() *cobra.Command {
 		},
 	}
 	s.flags(cmd)
+	return cmd
+}
+
+func (a *app) imagesSave() *cobra.Command {
+	var s imageSet
+	var out string
+	cmd := &cobra.Command{
+		Use:   "save SCENARIO",
+		Short: "Write the component images of a scenario to an archive, for a cluster of your own",
+		Example: `  lbmatrix images save cilium-kpr-dsr-metallb-l2 --out images.tar
+  kind load image-archive images.tar`,
+		Args: cobra.ExactArgs(1),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			return s.each(a, args, func(store *artifact.Store, _ *scenario.Scenario, set artifact.Set) (err error) {
+				f, err := os.Create(out)
+				if err != nil {
+					return fmt.Errorf("save images: %w", err)
+				}
+				defer func() { err = errors.Join(err, f.Close()) }()
+				refs, err := store.Save(cmd.Context(), set, f)
+				if err == nil {
+					fmt.Fprintln(a.stdout, strings.Join(refs, "\n"))
+				}
+				return err
+			})
+		},
+	}
+	s.flags(cmd)
+	cmd.Flags().StringVar(&out, "out", "images.tar", "the archive to write")
 	return cmd
 }
 

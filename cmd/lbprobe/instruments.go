@@ -15,6 +15,7 @@ import (
 
 	"github.com/lbmatrix/lbmatrix/harness/probe"
 	"github.com/lbmatrix/lbmatrix/harness/probe/arp"
+	"github.com/lbmatrix/lbmatrix/harness/probe/capture"
 	"github.com/lbmatrix/lbmatrix/harness/probe/forward"
 	"github.com/lbmatrix/lbmatrix/harness/probe/idle"
 	"github.com/lbmatrix/lbmatrix/harness/probe/load"
@@ -25,16 +26,7 @@ import (
 func arpCommand(flags *flag.FlagSet) instrument {
 	var c arp.Config
 	flags.StringVar(&c.Interface, "interface", "eth0", "ask on this interface")
-	flags.Func("target", "an IPv4 `address` to ask for; repeated, or separated by commas", func(text string) error {
-		for field := range strings.SplitSeq(text, ",") {
-			address, err := netip.ParseAddr(field)
-			if err != nil {
-				return err
-			}
-			c.Targets = append(c.Targets, address)
-		}
-		return nil
-	})
+	flags.Func("target", "an IPv4 `address` to ask for; repeated, or separated by commas", parseAddrs(&c.Targets))
 	flags.IntVar(&c.Count, "count", 5, "rounds; 0 is until stopped")
 	flags.DurationVar(&c.Interval, "interval", 200*time.Millisecond, "time between rounds; the targets are spread within it")
 	flags.DurationVar(&c.Settle, "settle", time.Second, "listen for this long after the last probe")
@@ -69,6 +61,18 @@ func loadCommand(flags *flag.FlagSet) instrument {
 			return usageError{errors.New("--count and --duration exclude each other")}
 		}
 		return load.Run(ctx, c, w)
+	}
+}
+
+func captureCommand(flags *flag.FlagSet) instrument {
+	var c capture.Config
+	flags.StringVar(&c.Interface, "interface", "eth0", "listen on this interface")
+	flags.Func("address", "keep frames from or to this IPv4 `address`; repeated, or separated by commas", parseAddrs(&c.Addresses))
+	return func(ctx context.Context, w *stream.Writer) error {
+		if len(c.Addresses) == 0 {
+			return usageError{errors.New("--address is needed")}
+		}
+		return capture.Run(ctx, c, w)
 	}
 }
 
@@ -112,6 +116,19 @@ func forwardCommand(flags *flag.FlagSet) instrument {
 // its end record whatever became of it.
 func failed(ctx context.Context, w *stream.Writer, name string, err error) error {
 	return w.Session(ctx, probe.Start{Instrument: name}, nil, func(context.Context) (any, error) { return nil, err })
+}
+
+func parseAddrs(to *[]netip.Addr) func(string) error {
+	return func(text string) error {
+		for field := range strings.SplitSeq(text, ",") {
+			address, err := netip.ParseAddr(field)
+			if err != nil {
+				return fmt.Errorf("parse address: %w", err)
+			}
+			*to = append(*to, address)
+		}
+		return nil
+	}
 }
 
 func parseAddr(to *netip.Addr) func(string) error {

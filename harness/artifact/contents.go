@@ -13,17 +13,6 @@ import (
 	"github.com/lbmatrix/lbmatrix/harness/artifact/proc"
 )
 
-// addonPrograms says which programs of an add-on become images, and how its chart
-// names them by default ({version} is the component's).
-func addonPrograms() map[string]map[string]string {
-	return map[string]map[string]string{
-		"metallb": {
-			"controller": "quay.io/metallb/controller:{version}",
-			"speaker":    "quay.io/metallb/speaker:{version}",
-		},
-	}
-}
-
 // kubeadmImages asks kubeadm for the images it will name in a cluster's manifests,
 // by the last part of their name: "kube-proxy", "etcd", "coredns", "pause".
 func kubeadmImages(ctx context.Context, kubeadm, version string) (map[string]string, error) {
@@ -47,7 +36,7 @@ func kubeadmImages(ctx context.Context, kubeadm, version string) (map[string]str
 // nodeContents lists the images every node holds and those of the control plane.
 // CoreDNS and the add-ons may be scheduled on any node, so every node has them. The
 // references are kubeadm's; what they hold is the pinned version.
-func (p parts) nodeContents(dirs, refs map[string]string) (common, control []image, err error) {
+func (p parts) nodeContents(ctx context.Context, dirs, refs map[string]string) (common, control []image, err error) {
 	kubernetes := dirs["kubernetes"]
 	bin := "/usr/local/bin/"
 	common = []image{
@@ -58,16 +47,34 @@ func (p parts) nodeContents(dirs, refs map[string]string) (common, control []ima
 			files: installed(kubernetes, "usr/local/bin", "kube-proxy"),
 		},
 	}
-	for _, addon := range p.addons {
-		for program, ref := range addonPrograms()[addon] {
-			ref = strings.ReplaceAll(ref, "{version}", p.recipes[addon].version)
-			common = append(common, programImage(ref, filepath.Join(dirs[addon], program), "/"+program))
-		}
+	components, err := p.addonImages(ctx, dirs)
+	if err != nil {
+		return nil, nil, err
 	}
+	common = append(common, components...)
 	for _, name := range []string{"kube-apiserver", "kube-controller-manager", "kube-scheduler"} {
 		control = append(control, programImage(refs[name], filepath.Join(kubernetes, name), bin+name))
 	}
 	// go build names it after the folder of its package.
 	control = append(control, programImage(refs["etcd"], filepath.Join(dirs["etcd"], "server"), bin+"etcd"))
 	return common, control, nil
+}
+
+// addonImages are the images of the components that the set names.
+func (p parts) addonImages(ctx context.Context, dirs map[string]string) ([]image, error) {
+	var all []image
+	for _, name := range p.addons {
+		component, err := lookupAddon(name)
+		if err != nil {
+			return nil, err
+		}
+		images, err := component.images(ctx, addonFolders{
+			version: p.recipes[name].version, programs: dirs[name], base: dirs[baseName(name)], module: p.pins[name].moduleDir,
+		})
+		if err != nil {
+			return nil, fmt.Errorf("put together the images of %s: %w", name, err)
+		}
+		all = append(all, images...)
+	}
+	return all, nil
 }

@@ -72,6 +72,11 @@ func (p parts) probeImage(ref string) image { return programImage(ref, p.probe.p
 func (s *Store) ensureAll(ctx context.Context, p parts) (map[string]string, error) {
 	order := []string{"rootfs", "kubernetes", "etcd", "cni-plugins", "coredns"}
 	order = append(order, p.addons...)
+	for _, a := range p.addons {
+		if _, ok := p.recipes[baseName(a)]; ok {
+			order = append(order, baseName(a))
+		}
+	}
 	for _, name := range order {
 		s.report(Event{Artifact: p.recipes[name].title(), State: Queued})
 	}
@@ -104,7 +109,7 @@ func (s *Store) bakeNodes(ctx context.Context, d *docker.Client, p parts, n name
 	if err != nil {
 		return err
 	}
-	common, control, err := p.nodeContents(dirs, refs)
+	common, control, err := p.nodeContents(ctx, dirs, refs)
 	if err != nil {
 		return err
 	}

@@ -5,12 +5,8 @@ package artifact
 
 import (
 	"context"
-	"fmt"
-	"maps"
 	"runtime"
-	"slices"
 	"sort"
-	"strings"
 
 	"golang.org/x/sync/errgroup"
 
@@ -23,7 +19,8 @@ type parts struct {
 	version  string
 	recipes  map[string]recipe // by component; also rootfs
 	kind     pin
-	addons   []string // components that are baked because the set names them
+	pins     map[string]pin // of the add-ons, by component
+	addons   []string       // components that are baked because the set names them
 	runc     program
 	pause    program
 	probe    program
@@ -32,13 +29,21 @@ type parts struct {
 }
 
 func (s *Store) parts(ctx context.Context, set Set) (parts, error) {
-	p := parts{version: set.Kubernetes, recipes: map[string]recipe{}}
+	p := parts{version: set.Kubernetes, recipes: map[string]recipe{}, pins: map[string]pin{}}
 	want := map[string]string{"kubernetes": set.Kubernetes, "etcd": "", "coredns": "", "cni-plugins": ""}
 	for component, version := range set.Components {
 		if _, core := want[component]; !core {
-			if _, ok := addonPrograms()[component]; !ok {
-				return parts{}, fmt.Errorf("component %q cannot be baked into a node: known are %s", component,
-					strings.Join(slices.Sorted(maps.Keys(addonPrograms())), ", "))
+			a, err := lookupAddon(component)
+			if err != nil {
+				return parts{}, err
+			}
+			if p.pins[component], err = loadPin(fixtures.Components, component, version); err != nil {
+				return parts{}, err
+			}
+			if a.base.name != "" {
+				if p.recipes[a.base.name], err = a.base.recipe(); err != nil {
+					return parts{}, err
+				}
 			}
 			p.addons = append(p.addons, component)
 		}
@@ -57,7 +62,7 @@ func (s *Store) parts(ctx context.Context, set Set) (parts, error) {
 	}
 	p.version = p.recipes["kubernetes"].version
 	var err error
-	if p.recipes["rootfs"], err = rootfs(); err != nil {
+	if p.recipes["rootfs"], err = nodeSystem().recipe(); err != nil {
 		return parts{}, err
 	}
 	if p.kind, err = loadPin(fixtures.Components, "kind", newest("kind")); err != nil {
@@ -101,6 +106,9 @@ func (p parts) names() names {
 	common := []string{base, string(p.script), p.recipes["coredns"].key(), p.pause.digest}
 	for _, a := range p.addons {
 		common = append(common, p.recipes[a].key())
+		if base, ok := p.recipes[baseName(a)]; ok {
+			common = append(common, base.key())
+		}
 	}
 	shared := hashStrings(common...)
 	control := hashStrings(shared, p.recipes["etcd"].key())

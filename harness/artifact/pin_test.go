@@ -15,7 +15,7 @@ import (
 func TestEveryPinParses(t *testing.T) {
 	want := map[string]string{
 		"kubernetes": "k8s.io/kubernetes", "etcd": "go.etcd.io/etcd/server/v3", "coredns": "github.com/coredns/coredns",
-		"cni-plugins": "github.com/containernetworking/plugins", "metallb": "go.universe.tf/metallb", "kind": "sigs.k8s.io/kind",
+		"cni-plugins": "github.com/containernetworking/plugins", "metallb": "go.universe.tf/metallb", "kind": "sigs.k8s.io/kind", "cilium": "github.com/cilium/cilium",
 	}
 	components, err := fixtures.Components.ReadDir("components")
 	require.NoError(t, err)

@@ -31,9 +31,10 @@ func (moduleProvider) programs(ctx context.Context, component, version string) (
 		return recipe{}, err
 	}
 	flags := linkerFlags(p)
+	tags := addons()[component].tags
 	return recipe{
 		name: component, version: version,
-		inputs: []string{programsRecipe, goVersion, runtime.GOARCH, flags, string(p.mod), string(p.sum)},
+		inputs: append([]string{programsRecipe, goVersion, runtime.GOARCH, flags, string(p.mod), string(p.sum)}, nonEmpty(tags)...),
 		build: func(ctx context.Context, dir string, note func(string)) error {
 			work, err := p.checkout(dir)
 			if err != nil {
@@ -43,7 +44,7 @@ func (moduleProvider) programs(ctx context.Context, component, version string) (
 			note("go build " + strings.Join(programNames(p.tools), " "))
 			stop := tick(note, "go build "+component)
 			defer stop()
-			return gobuild.Build(ctx, gobuild.Spec{Dir: work, Packages: p.tools, Out: dir + "/", LDFlags: flags})
+			return gobuild.Build(ctx, gobuild.Spec{Dir: work, Packages: p.tools, Out: dir + "/", LDFlags: flags, Tags: tags})
 		},
 	}, nil
 }
@@ -51,7 +52,7 @@ func (moduleProvider) programs(ctx context.Context, component, version string) (
 // linkerFlags name the version in programs that learn it from their linker.
 func linkerFlags(p pin) string {
 	if p.component != "kubernetes" {
-		return ""
+		return strings.ReplaceAll(addons()[p.component].flags, "{version}", strings.TrimPrefix(p.version, "v"))
 	}
 	major, minor, _ := strings.Cut(strings.TrimPrefix(p.version, "v"), ".")
 	minor, _, _ = strings.Cut(minor, ".")
@@ -70,6 +71,14 @@ func linkerFlags(p pin) string {
 		}
 	}
 	return strings.Join(flags, " ")
+}
+
+// nonEmpty keeps the keys of what has no build tags as they were.
+func nonEmpty(s string) []string {
+	if s == "" {
+		return nil
+	}
+	return []string{s}
 }
 
 // programNames are the names go build gives: the last part of the path that is not

@@ -7,10 +7,12 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"runtime"
+	"slices"
 	"strings"
 
 	"github.com/lbmatrix/lbmatrix/harness/artifact/aptget"
@@ -42,24 +44,42 @@ func dropped() []string {
 	}
 }
 
-// rootfs makes the base system of the nodes (node.tar) and the small one kube-proxy
-// runs on (proxy.tar), from the mirror in apt's own sources.
-func rootfs() (recipe, error) {
+// system is a base system made with debootstrap, as archives.
+type system struct {
+	name     string // of its recipe
+	revision string // changes when the way it is made does
+	packages []string
+	whole    string              // archive of everything but what is dropped; "" for none
+	chosen   map[string][]string // archive -> patterns of programs, which bring their libraries
+}
+
+// nodeSystem is the base system of the nodes, and the small one kube-proxy runs on.
+func nodeSystem() system {
+	return system{
+		name: "rootfs", revision: rootfsRecipe, packages: nodePackages(), whole: "node.tar",
+		chosen: map[string][]string{"proxy.tar": proxyPrograms()},
+	}
+}
+
+// recipe says how a base system is made from the mirror in apt's own sources.
+func (b system) recipe() (recipe, error) {
 	m, err := findMirror(os.DirFS("/"))
 	if err != nil {
 		return recipe{}, err
 	}
-	r := recipe{name: "rootfs", version: m.suite, inputs: append(append([]string{
-		rootfsRecipe, runtime.GOARCH, m.url, m.suite,
-		strings.Join(m.components, ","),
-	}, nodePackages()...), append(dropped(), proxyPrograms()...)...)}
-	r.build = func(ctx context.Context, dir string, note func(string)) error {
-		return buildRootfs(ctx, m, dir, note)
+	inputs := append([]string{b.revision, runtime.GOARCH, m.url, m.suite, strings.Join(m.components, ",")}, b.packages...)
+	if b.whole != "" {
+		inputs = append(inputs, dropped()...)
 	}
-	return r, nil
+	for _, archive := range slices.Sorted(maps.Keys(b.chosen)) {
+		inputs = append(inputs, b.chosen[archive]...)
+	}
+	return recipe{name: b.name, version: m.suite, inputs: inputs, build: func(ctx context.Context, dir string, note func(string)) error {
+		return b.build(ctx, m, dir, note)
+	}}, nil
 }
 
-func buildRootfs(ctx context.Context, m mirror, dir string, note func(string)) error {
+func (b system) build(ctx context.Context, m mirror, dir string, note func(string)) error {
 	if os.Geteuid() != 0 {
 		return errors.New("making a base system needs root")
 	}
@@ -67,15 +87,46 @@ func buildRootfs(ctx context.Context, m mirror, dir string, note func(string)) e
 		return err
 	}
 	root := filepath.Join(dir, "root")
+	if err := b.debootstrap(ctx, m, root, note); err != nil {
+		return err
+	}
+	note("packing")
+	if b.whole != "" {
+		tar := []string{"--create", "--numeric-owner", "--xattrs", "--sort=name", "--directory", root, "--file", filepath.Join(dir, b.whole)}
+		for _, d := range dropped() {
+			tar = append(tar, "--exclude="+d)
+		}
+		if _, err := proc.Run(ctx, proc.Command(ctx, "tar", append(tar, ".")...)); err != nil {
+			return err
+		}
+	}
+	for archive, patterns := range b.chosen {
+		files, err := closure(root, patterns)
+		if err != nil {
+			return fmt.Errorf("select the files of %s: %w", archive, err)
+		}
+		list := filepath.Join(dir, archive+".list")
+		if err := os.WriteFile(list, []byte(strings.Join(files, "\n")+"\n"), 0o644); err != nil {
+			return err
+		}
+		if _, err := proc.Run(ctx, proc.Command(ctx, "tar", "--create", "--numeric-owner", "--no-recursion", "--directory", root,
+			"--file", filepath.Join(dir, archive), "--files-from", list)); err != nil {
+			return err
+		}
+	}
+	return os.RemoveAll(root)
+}
+
+func (b system) debootstrap(ctx context.Context, m mirror, root string, note func(string)) error {
 	args := []string{
 		"--mount", "--propagation", "private", "debootstrap", "--variant=minbase",
-		"--components=" + strings.Join(m.components, ","), "--include=" + strings.Join(nodePackages(), ","),
+		"--components=" + strings.Join(m.components, ","), "--include=" + strings.Join(b.packages, ","),
 	}
 	if m.keyring != "" {
 		args = append(args, "--keyring="+m.keyring)
 	}
 	note("debootstrap " + m.suite)
-	stop := tick(note, "debootstrap "+m.suite)
+	defer tick(note, "debootstrap "+m.suite)()
 	// In a mount namespace of its own: whatever debootstrap mounts in the new system is
 	// gone with it, so that removing the folder never reaches /proc of this machine.
 	cmd := proc.Command(ctx, "unshare", append(args, m.suite, root, m.url)...)
@@ -84,34 +135,10 @@ func buildRootfs(ctx context.Context, m mirror, dir string, note func(string)) e
 	out := &proc.Tail{}
 	cmd.Stdout = out
 	_, err := proc.Run(ctx, cmd)
-	stop()
-	if ctx.Err() != nil {
-		return err
-	}
-	if err != nil {
+	if err != nil && ctx.Err() == nil {
 		return fmt.Errorf("%w: %s", err, out) // debootstrap tells its errors on standard output
 	}
-	note("packing")
-	tar := []string{"--create", "--numeric-owner", "--xattrs", "--sort=name", "--directory", root, "--file", filepath.Join(dir, "node.tar")}
-	for _, d := range dropped() {
-		tar = append(tar, "--exclude="+d)
-	}
-	if _, err := proc.Run(ctx, proc.Command(ctx, "tar", append(tar, ".")...)); err != nil {
-		return err
-	}
-	files, err := closure(root, proxyPrograms())
-	if err != nil {
-		return fmt.Errorf("select kube-proxy's files: %w", err)
-	}
-	list := filepath.Join(dir, "proxy.list")
-	if err := os.WriteFile(list, []byte(strings.Join(files, "\n")+"\n"), 0o644); err != nil {
-		return err
-	}
-	if _, err := proc.Run(ctx, proc.Command(ctx, "tar", "--create", "--numeric-owner", "--no-recursion", "--directory", root,
-		"--file", filepath.Join(dir, "proxy.tar"), "--files-from", list)); err != nil {
-		return err
-	}
-	return os.RemoveAll(root)
+	return err
 }
 
 // needTools installs debootstrap where it is missing: unlike a container engine it

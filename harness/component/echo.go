@@ -21,6 +21,7 @@ const (
 	EchoName      = "echo"
 	EchoCluster   = "echo-cluster" // externalTrafficPolicy Cluster
 	EchoLocal     = "echo-local"   // externalTrafficPolicy Local
+	EchoRemote    = "echo-remote"  // externalTrafficPolicy Cluster, no backend on the announcer
 	PortHTTP      = "http"
 	PortUDP       = "udp"
 
@@ -63,11 +64,13 @@ func (e *Echo) ApplyBackend(ctx context.Context) error {
 // ApplyServices makes the Services. With the backends ready before them, no endpoint
 // that appears on another node moves a VIP while it is announced for the first time.
 func (e *Echo) ApplyServices(ctx context.Context) error {
-	for name, policy := range map[string]corev1.ServiceExternalTrafficPolicy{
-		EchoCluster: corev1.ServiceExternalTrafficPolicyCluster, EchoLocal: corev1.ServiceExternalTrafficPolicyLocal,
+	for _, s := range []*corev1.Service{
+		echoService(EchoCluster, corev1.ServiceExternalTrafficPolicyCluster),
+		echoService(EchoLocal, corev1.ServiceExternalTrafficPolicyLocal),
+		remoteService(),
 	} {
-		if err := e.applyService(ctx, echoService(name, policy)); err != nil {
-			return fmt.Errorf("apply service %s: %w", name, err)
+		if err := e.applyService(ctx, s); err != nil {
+			return fmt.Errorf("apply service %s: %w", s.Name, err)
 		}
 	}
 	return nil

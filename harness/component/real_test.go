@@ -86,8 +86,11 @@ func TestReal(t *testing.T) {
 	require.NoError(t, m.WaitReady(t.Context()))
 	progress("MetalLB ready")
 	require.NoError(t, echo.WaitReady(t.Context()))
-	clusterSvc, localSvc, err := echo.WaitAssigned(t.Context())
+	_, err = echo.PinRemote(t.Context(), "")
 	require.NoError(t, err)
+	all, err := echo.WaitAssigned(t.Context())
+	require.NoError(t, err)
+	clusterSvc, localSvc := all[component.EchoCluster], all[component.EchoLocal]
 	progress(fmt.Sprintf("assigned %+v %+v", clusterSvc, localSvc))
 
 	host, err := c.Client(t.Context())

@@ -40,25 +40,30 @@ type Port struct {
 	NodePort int32
 }
 
-// WaitAssigned waits until both Services have a VIP. The error carries the Services'
-// events: the controller says there why it assigns nothing.
-func (e *Echo) WaitAssigned(ctx context.Context) (cluster, local Service, err error) {
-	w := await.Wait{For: "VIPs for " + EchoCluster + " and " + EchoLocal, Within: assignWait, Changed: e.Progress}
-	err = await.Until(ctx, w, func(ctx context.Context) (bool, string, error) {
-		var err error
-		if cluster, err = readService(ctx, e.Client, EchoCluster); err != nil {
-			return false, "", err
+// WaitAssigned waits until every Service has a VIP, and returns them by name. The error
+// carries the Services' events: the controller says there why it assigns nothing.
+func (e *Echo) WaitAssigned(ctx context.Context) (map[string]Service, error) {
+	names := []string{EchoCluster, EchoLocal, EchoRemote}
+	w := await.Wait{For: "VIPs for " + strings.Join(names, ", "), Within: assignWait, Changed: e.Progress}
+	found := map[string]Service{}
+	err := await.Until(ctx, w, func(ctx context.Context) (bool, string, error) {
+		all := true
+		var states []string
+		for _, name := range names {
+			s, err := readService(ctx, e.Client, name)
+			if err != nil {
+				return false, "", err
+			}
+			found[name] = s
+			all = all && s.VIP.IsValid()
+			states = append(states, name+" "+orNone(s.VIP))
 		}
-		if local, err = readService(ctx, e.Client, EchoLocal); err != nil {
-			return false, "", err
-		}
-		state := fmt.Sprintf("%s %s, %s %s", EchoCluster, orNone(cluster.VIP), EchoLocal, orNone(local.VIP))
-		return cluster.VIP.IsValid() && local.VIP.IsValid(), state, nil
+		return all, strings.Join(states, ", "), nil
 	})
 	if timeout := (*await.TimeoutError)(nil); errors.As(err, &timeout) {
 		err = fmt.Errorf("%w; events: %s", err, serviceEvents(ctx, e.Client))
 	}
-	return cluster, local, err
+	return found, err
 }
 
 func readService(ctx context.Context, c kubernetes.Interface, name string) (Service, error) {

@@ -125,11 +125,11 @@ func TestWaitAssigned(t *testing.T) {
 			require.NoError(t, e.ApplyBackend(t.Context()))
 			require.NoError(t, e.ApplyServices(t.Context()))
 		}
-		_, _, err := e.WaitAssigned(t.Context())
-		require.ErrorContains(t, err, "echo-cluster without VIP, echo-local without VIP")
+		_, err := e.WaitAssigned(t.Context())
+		require.ErrorContains(t, err, "echo-cluster without VIP, echo-local without VIP, echo-remote without VIP")
 		require.ErrorContains(t, err, "echo-local AllocationFailed: no available IPs")
 
-		for i, name := range []string{component.EchoCluster, component.EchoLocal} {
+		for i, name := range []string{component.EchoCluster, component.EchoLocal, component.EchoRemote} {
 			s, err := c.CoreV1().Services(component.EchoNamespace).Get(t.Context(), name, metav1.GetOptions{})
 			require.NoError(t, err)
 			s.Spec.Ports[0].NodePort = int32(30080 + i)
@@ -137,12 +137,47 @@ func TestWaitAssigned(t *testing.T) {
 			_, err = c.CoreV1().Services(component.EchoNamespace).Update(t.Context(), s, metav1.UpdateOptions{})
 			require.NoError(t, err)
 		}
-		cluster, local, err := e.WaitAssigned(t.Context())
+		all, err := e.WaitAssigned(t.Context())
 		require.NoError(t, err)
+		cluster, local := all[component.EchoCluster], all[component.EchoLocal]
 		require.Equal(t, "172.20.7.240", cluster.VIP.String())
 		require.Equal(t, "172.20.7.241", local.VIP.String())
 		require.Equal(t, "Local", local.Policy)
 		require.EqualValues(t, 30080, cluster.Ports[component.PortHTTP].NodePort)
 		require.EqualValues(t, 8082, cluster.Ports[component.PortUDP].Port)
 	})
+}
+
+func TestRemoteBackendsAreOffTheAnnouncer(t *testing.T) {
+	pod := func(name, node, address string, ready corev1.ConditionStatus) *corev1.Pod {
+		return &corev1.Pod{
+			ObjectMeta: metav1.ObjectMeta{Name: name, Namespace: component.EchoNamespace, Labels: map[string]string{"app.kubernetes.io/name": component.EchoName}},
+			Spec:       corev1.PodSpec{NodeName: node},
+			Status:     corev1.PodStatus{PodIP: address, Conditions: []corev1.PodCondition{{Type: corev1.PodReady, Status: ready}}},
+		}
+	}
+	c := fake.NewClientset(pod("a", "one", "10.0.0.1", corev1.ConditionTrue), pod("b", "two", "10.0.1.1", corev1.ConditionTrue), pod("c", "two", "10.0.1.2", corev1.ConditionFalse))
+	e := &component.Echo{Client: c, Image: "probe:1"}
+	addresses := func() []string {
+		s, err := c.DiscoveryV1().EndpointSlices(component.EchoNamespace).Get(t.Context(), component.EchoRemote, metav1.GetOptions{})
+		require.NoError(t, err)
+		var out []string
+		for _, ep := range s.Endpoints {
+			out = append(out, ep.Addresses...)
+		}
+		return out
+	}
+	n, err := e.PinRemote(t.Context(), "")
+	require.NoError(t, err)
+	require.Equal(t, 2, n)
+	require.Equal(t, []string{"10.0.0.1", "10.0.1.1"}, addresses())
+	_, err = e.PinRemote(t.Context(), "one")
+	require.NoError(t, err)
+	require.Equal(t, []string{"10.0.1.1"}, addresses())
+	_, err = e.PinRemote(t.Context(), "two")
+	require.NoError(t, err)
+	require.Equal(t, []string{"10.0.0.1"}, addresses())
+	require.NoError(t, c.CoreV1().Pods(component.EchoNamespace).Delete(t.Context(), "a", metav1.DeleteOptions{}))
+	_, err = e.PinRemote(t.Context(), "two")
+	require.ErrorContains(t, err, "no ready backend")
 }

@@ -12,6 +12,8 @@ import (
 	"strings"
 
 	"k8s.io/client-go/dynamic"
+
+	"github.com/lbmatrix/lbmatrix/harness/cluster"
 )
 
 // Target is what a fault may act on.
@@ -19,6 +21,9 @@ type Target struct {
 	Dynamic dynamic.Interface
 	// MetalLB is the namespace of MetalLB's configuration.
 	MetalLB string
+	Nodes   []cluster.Node
+	// Announcer names the node that answers for the Service whose backends are kept off it.
+	Announcer func(ctx context.Context) (string, error)
 }
 
 // Fault is one way to break a cluster. Each method returns what it did or saw, for
@@ -36,6 +41,8 @@ type kind struct {
 	name string
 	why  string
 	make func(Target) Fault
+	// silent faults change nothing of who answers ARP: nobody need wait for that.
+	silent bool
 }
 
 func kinds() []kind {
@@ -45,6 +52,24 @@ func kinds() []kind {
 			why: "every L2Advertisement is deleted: the VIP stays assigned and nobody answers for it. A Kubespray inventory without " +
 				"metallb_config.layer2 produces the same",
 			make: func(t Target) Fault { return &noAdvertisement{t: t} },
+		},
+		{
+			name: "ip-forward-off",
+			why: "net.ipv4.ip_forward is 0 on the node that announces a VIP with its backends elsewhere: it answers ARP and drops every packet. " +
+				"A kind node without pods was measured to start that way; on real nodes a sysctl file does it",
+			make: newForwardOff, silent: true,
+		},
+		{
+			name: "strict-arp-reverted",
+			why: "arp_ignore and arp_announce go back to 0 on every node while kube-proxy's configuration still says strictARP: true. kube-proxy " +
+				"writes them when it starts and never again, so a later `sysctl --system` undoes them",
+			make: newStrictARPReverted,
+		},
+		{
+			name: "two-announcers",
+			why: "Cilium's L2 announcements answer for the addresses that MetalLB announces: a CiliumL2AnnouncementPolicy matches every " +
+				"load-balancer address, whoever assigned it",
+			make: func(t Target) Fault { return &secondAnnouncer{t: t} },
 		},
 	}
 }
@@ -64,6 +89,12 @@ func Why(name string) string {
 		return kinds()[i].why
 	}
 	return ""
+}
+
+// ShowsOnSegment says whether a fault changes who answers ARP.
+func ShowsOnSegment(name string) bool {
+	i := slices.IndexFunc(kinds(), func(k kind) bool { return k.name == name })
+	return i >= 0 && !kinds()[i].silent
 }
 
 // New prepares a fault.

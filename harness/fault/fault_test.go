@@ -26,7 +26,7 @@ func advertisement(name string) *unstructured.Unstructured {
 	}}
 }
 
-func cluster(t *testing.T, objects ...runtime.Object) (fault.Target, func() map[string]any) {
+func advertised(t *testing.T, objects ...runtime.Object) (fault.Target, func() map[string]any) {
 	t.Helper()
 	c := fake.NewSimpleDynamicClientWithCustomListKinds(runtime.NewScheme(), map[schema.GroupVersionResource]string{gvr: "L2AdvertisementList"}, objects...)
 	return fault.Target{Dynamic: c, MetalLB: "metallb-system"}, func() map[string]any {
@@ -41,7 +41,7 @@ func cluster(t *testing.T, objects ...runtime.Object) (fault.Target, func() map[
 }
 
 func TestNoAdvertisementIsUndone(t *testing.T) {
-	target, objects := cluster(t, advertisement("a"), advertisement("b"))
+	target, objects := advertised(t, advertisement("a"), advertisement("b"))
 	before := objects()
 	f, err := fault.New("no-l2-advertisement", target)
 	require.NoError(t, err)
@@ -66,7 +66,7 @@ func TestNoAdvertisementIsUndone(t *testing.T) {
 }
 
 func TestNoAdvertisementNeedsOne(t *testing.T) {
-	target, _ := cluster(t)
+	target, _ := advertised(t)
 	f, err := fault.New("no-l2-advertisement", target)
 	require.NoError(t, err)
 	_, err = f.Apply(t.Context())

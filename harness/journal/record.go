@@ -12,6 +12,8 @@ package journal
 
 import (
 	"encoding/json"
+	"strconv"
+	"strings"
 	"time"
 )
 
@@ -157,8 +159,18 @@ type NodeProof struct {
 	Sysctls   map[string]string `json:"sysctls"`   // net.ipv4.ip_forward, net.ipv4.conf.all.arp_ignore, ...
 	Rules     map[string]string `json:"rules"`     // iptables, nftables, ipvs: the lines that name a VIP or the service chains
 	Links     []string          `json:"links"`     // names of the node's links
-	Pods      []string          `json:"pods"`      // names of the proxy pods that run on it
+	Pods      []string          `json:"pods"`      // names of the proxy pods that run on it: kube-proxy's and Cilium's agents
+	Cilium    *CiliumProof      `json:"cilium,omitempty"`
 	Errors    map[string]string `json:"errors,omitempty"`
+}
+
+// CiliumProof is what a node's Cilium agent said, as raw text.
+type CiliumProof struct {
+	// Replacement is the part kube-proxy-replacement of `cilium-dbg status -o json`.
+	Replacement json.RawMessage `json:"replacement"`
+	// Frontends are the load-balancer entries of `cilium-dbg bpf lb list -o json`, by
+	// the address they are for.
+	Frontends map[string][]string `json:"frontends"`
 }
 
 // Objects is what the API server said of everything that concerns the announcement.
@@ -181,6 +193,8 @@ type Service struct {
 	NodePort              int    `json:"nodePort"`
 	UDPPort               int    `json:"udpPort,omitempty"`
 	HealthCheckNodePort   int    `json:"healthCheckNodePort,omitempty"`
+	// BackendsOffAnnouncer says that its endpoints are kept off the node that announces it.
+	BackendsOffAnnouncer bool `json:"backendsOffAnnouncer,omitempty"`
 }
 
 // Pool is an IPAddressPool.
@@ -235,6 +249,28 @@ type SpeakerMetrics struct {
 // Paths says what an observation's targets are: target name to service and kind.
 type Paths struct {
 	Targets []Target `json:"targets"`
+	// Discarded names the load runs that were made again because the client itself
+	// could not keep its schedule (MaxLateShare, or requests it never sent). A judge holds
+	// each of them to that: none may be discarded for what it measured.
+	Discarded []string `json:"discarded,omitempty"`
+}
+
+// MaxLateShare is the share of late requests to one target above which a client has
+// measured its own delay: the median may be it.
+const MaxLateShare = 0.5
+
+// AttemptStream names attempt n (from 1) at a load run; BaseStream takes that back.
+func AttemptStream(stream string, n int) string {
+	if n == 1 {
+		return stream
+	}
+	return stream + "." + strconv.Itoa(n)
+}
+
+// BaseStream is the stream that AttemptStream was given.
+func BaseStream(stream string) string {
+	base, _, _ := strings.Cut(stream, ".")
+	return base
 }
 
 // Target is one destination an instrument was pointed at.
@@ -290,14 +326,18 @@ const (
 	ObsARP          = "arp-sweep"    // broadcast who-has for every VIP and control address
 	ObsTraffic      = "traffic"      // new HTTP connections to every VIP
 	ObsLatency      = "latency"      // VIP and NodePort path, measured alternately
+	ObsReplyPath    = "reply-path"   // frames of connections to the VIP whose backends are off the announcer
 )
 
 // The instrument runs of those observations.
 const (
-	StreamARP     = "arp"
-	StreamHTTP    = "http-new"
-	StreamConnect = "tcp-connect"
-	StreamRequest = "http-request"
+	StreamARP      = "arp"
+	StreamHTTP     = "http-new"
+	StreamConnect  = "tcp-connect"
+	StreamRequest  = "http-request"
+	StreamCapture  = "capture"
+	StreamReplyTCP = "reply-tcp"
+	StreamReplyUDP = "reply-udp"
 )
 
 // The kinds of target.

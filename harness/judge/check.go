@@ -19,6 +19,8 @@ type Check struct {
 	Method string   // what is sampled, how it is decided and what can be missed
 	Needs  []string // observations
 	Codes  []string // what Verdict.Code can say; a pattern where it carries a number
+	// Applies says whether a scenario is judged by the check; nil is every scenario.
+	Applies func(scenario.Scenario) bool
 	// Judge is a pure function of its arguments.
 	Judge func(journal.Facts, scenario.Scenario) Verdict
 }
@@ -27,6 +29,8 @@ type Check struct {
 func Checks() []Check {
 	return []Check{
 		dataplaneActive(),
+		leftoverDataplane(),
+		strictARPApplied(),
 		l2AdvertisementPresent(),
 		forwardingEnabled(),
 		singleResponder(),
@@ -34,8 +38,10 @@ func Checks() []Check {
 		announcerStatusAgrees(),
 		reachable("cluster"),
 		reachable("local"),
+		backendOffAnnouncer(),
 		everyBackendReached(),
 		sourceAddress(),
+		directServerReturn(),
 		connectLatency(),
 		requestLatency(),
 	}
@@ -46,6 +52,17 @@ func IDs() []string {
 	var ids []string
 	for _, c := range Checks() {
 		ids = append(ids, c.ID)
+	}
+	return ids
+}
+
+// For lists the IDs of the checks that a scenario is judged by.
+func For(sc scenario.Scenario) []string {
+	var ids []string
+	for _, c := range Checks() {
+		if c.Applies == nil || c.Applies(sc) {
+			ids = append(ids, c.ID)
+		}
 	}
 	return ids
 }

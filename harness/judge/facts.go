@@ -25,14 +25,24 @@ func targets(s journal.Span) ([]journal.Target, error) {
 	return paths.Targets, err
 }
 
-// service finds a Service by policy ("Cluster" or "Local").
-func service(objs journal.Objects, policy string) (journal.Service, error) {
+// The Services under test, by what they are for.
+const (
+	forCluster = "Cluster" // externalTrafficPolicy Cluster
+	forLocal   = "Local"   // externalTrafficPolicy Local
+	forRemote  = "remote"  // policy Cluster, no backend on the announcer
+)
+
+// service finds a Service by what it is for.
+func service(objs journal.Objects, purpose string) (journal.Service, error) {
 	for _, s := range objs.Services {
-		if s.ExternalTrafficPolicy == policy {
+		if s.BackendsOffAnnouncer == (purpose == forRemote) && (purpose == forRemote || s.ExternalTrafficPolicy == purpose) {
 			return s, nil
 		}
 	}
-	return journal.Service{}, fmt.Errorf("no Service with externalTrafficPolicy %s was recorded", policy)
+	if purpose == forRemote {
+		return journal.Service{}, fmt.Errorf("no Service whose backends are off its announcer was recorded")
+	}
+	return journal.Service{}, fmt.Errorf("no Service with externalTrafficPolicy %s was recorded", purpose)
 }
 
 // nodeByMAC finds the node that owns a MAC on the segment.

@@ -37,7 +37,7 @@ func verdicts(t *testing.T, w *world) map[string]judge.Cell {
 
 func TestHealthyWorldIsGreen(t *testing.T) {
 	got := verdicts(t, healthy())
-	require.Len(t, got, len(judge.IDs()))
+	require.Len(t, got, len(judge.For(healthy().spec)))
 	for id, c := range got {
 		require.Equal(t, judge.ResultPassed, c.Result, "%s: %s", id, c.Verdict.Message)
 		require.Empty(t, c.Verdict.Findings, id)
@@ -78,7 +78,7 @@ func TestWorlds(t *testing.T) {
 		},
 		"kube-ipvs0 left over": {
 			func(w *world) { w.proofs[0].Links = append(w.proofs[0].Links, "kube-ipvs0") },
-			map[string]string{"dataplane-active": "leftover=kube-ipvs0"},
+			map[string]string{"leftover-dataplane": "leftover=kube-ipvs0"},
 		},
 		"a node that does not answer for its proxy": {
 			func(w *world) { w.proofs[0].Errors = map[string]string{"proxyMode": "connection refused"} },
@@ -86,7 +86,7 @@ func TestWorlds(t *testing.T) {
 		},
 		"a node without a proof": {
 			func(w *world) { w.proofs = w.proofs[1:] },
-			map[string]string{"dataplane-active": "no-data", "forwarding-enabled": "no-data"},
+			map[string]string{"dataplane-active": "no-data", "forwarding-enabled": "no-data", "leftover-dataplane": "no-data"},
 		},
 		"ip_forward off on one node": {
 			func(w *world) { w.proofs[2].Sysctls["net.ipv4.ip_forward"] = "0\n" },
@@ -114,11 +114,11 @@ func TestWorlds(t *testing.T) {
 		},
 		"nobody answers": {
 			func(w *world) { w.arp[vipCluster], w.arp[vipLocal] = nil, nil },
-			with(unreachable, "single-responder", silent, "reachable-local-policy", "no-data"),
+			with(unreachable, "single-responder", silent, "reachable-local-policy", "no-single-responder"),
 		},
 		"nobody answers for one VIP, two for the other": {
 			func(w *world) { w.arp[vipCluster][mac(0)], w.arp[vipLocal] = 1, nil },
-			with(unreachable, "single-responder", "responders=0+2", "reachable-local-policy", "no-data"),
+			with(unreachable, "single-responder", "responders=0+2", "reachable-local-policy", "no-single-responder"),
 		},
 		"two answer": {
 			func(w *world) { w.arp[vipCluster][mac(0)] = 1 },
@@ -139,12 +139,15 @@ func TestWorlds(t *testing.T) {
 		"answers come late and in bursts": {func(w *world) { w.delayNS = 4500 }, nil},
 		"frames were dropped": {func(w *world) { w.drops = 1 }, map[string]string{
 			"single-responder": "no-data", "responder-is-announcer": "no-data", "announcer-status-agrees": "no-data", "reachable-local-policy": "no-data",
+			"backend-off-announcer": "no-data", "direct-server-return": "no-data",
 		}},
 		"the positive control failed": {func(w *world) { w.arp[nodeAddr(1)] = nil }, map[string]string{
 			"single-responder": "no-data", "responder-is-announcer": "no-data", "announcer-status-agrees": "no-data", "reachable-local-policy": "no-data",
+			"backend-off-announcer": "no-data", "direct-server-return": "no-data",
 		}},
 		"a node answers every second broadcast for its own address": {func(w *world) { w.arp[nodeAddr(1)] = map[string]int{mac(1): 2} }, map[string]string{
 			"single-responder": "no-data", "responder-is-announcer": "no-data", "announcer-status-agrees": "no-data", "reachable-local-policy": "no-data",
+			"backend-off-announcer": "no-data", "direct-server-return": "no-data",
 		}},
 		"a stranger answers": {
 			func(w *world) { w.arp[vipCluster] = map[string]int{mac(77): 1} },
@@ -217,6 +220,70 @@ func TestWorlds(t *testing.T) {
 				w.backends["echo-local"][pod] = map[string]int{nodeAddr(1): 200}
 			}
 		}, map[string]string{"source-address": "local-source"}},
+		"rules of nftables left over": {
+			func(w *world) { w.proofs[0].Rules["nftables"] = "table ip kube-proxy" },
+			map[string]string{"leftover-dataplane": "leftover=nftables"},
+		},
+		"IPVS servers left over": {
+			func(w *world) { w.proofs[2].Rules["ipvs"] = "TCP  192.0.2.40:80 rr" },
+			map[string]string{"leftover-dataplane": "leftover=ipvs"},
+		},
+		"links unreadable": {
+			func(w *world) { w.proofs[2].Errors = map[string]string{"links": "no such container"} },
+			map[string]string{"leftover-dataplane": "no-data"},
+		},
+		"requests to the remote VIP fail": {
+			func(w *world) { w.errors["echo-remote"], w.backends["echo-remote"] = 400, nil },
+			map[string]string{"backend-off-announcer": "unreachable", "source-address": "unreachable"},
+		},
+		"the remote VIP is answered on its announcer": {func(w *world) {
+			node := w.topology.Nodes[elected(vipRemote)].Name
+			w.objects.Backends = append(w.objects.Backends, journal.Backend{Service: "echo-remote", Pod: "z", Node: node})
+			w.backends["echo-remote"]["z"] = map[string]int{nodeAddr(1): 1}
+		}, map[string]string{"backend-off-announcer": "backend-on-announcer", "direct-server-return": "no-data"}},
+		"the remote backend sees the client": {
+			func(w *world) {
+				for pod := range w.backends["echo-remote"] {
+					w.backends["echo-remote"][pod] = map[string]int{clientAddr: 100}
+				}
+			},
+			map[string]string{"source-address": "remote-source"},
+		},
+		"two answer for every VIP": {
+			func(w *world) {
+				for _, vip := range []string{vipCluster, vipLocal, vipRemote} {
+					w.arp[vip][mac(0)] = 1
+				}
+			},
+			with(unreachable, "single-responder", "responders=2", "reachable-local-policy", "no-single-responder",
+				"backend-off-announcer", "no-single-responder", "direct-server-return", "no-single-responder"),
+		},
+		"replies come directly where SNAT is to be": {
+			func(w *world) { w.replies["tcp"] = []string{mac(3 - elected(vipRemote))} },
+			map[string]string{"direct-server-return": "reply-path=backend"},
+		},
+		"one reply in ten comes directly": {
+			func(w *world) {
+				w.replies["tcp"] = append(slices.Repeat(w.replies["tcp"], 9), mac(3-elected(vipRemote)))
+			},
+			map[string]string{"direct-server-return": "reply-path=mixed"},
+		},
+		"datagrams are answered by a stranger": {
+			func(w *world) { w.replies["udp"] = []string{mac(77)} },
+			map[string]string{"direct-server-return": "udp-reply-path=other"},
+		},
+		"one SYN in twenty is not answered": {
+			func(w *world) { w.replies["tcp"] = append(slices.Repeat(w.replies["tcp"], 19), "") },
+			map[string]string{"direct-server-return": "no-reply"},
+		},
+		"requests go to another MAC than the announcer's": {
+			func(w *world) { w.requests = mac(3 - elected(vipRemote)) },
+			map[string]string{"direct-server-return": "request-off-announcer"},
+		},
+		"a connection is missing in the capture": {
+			func(w *world) { w.unseen = 1 },
+			map[string]string{"direct-server-return": "no-data"},
+		},
 		"the VIP is slower at the median": {
 			func(w *world) { w.latency[journal.StreamConnect+"/vip"] = hist{p50: 400e3, p90: 500e3, n: 1000} },
 			map[string]string{"connect-latency": "p50-ratio"},
@@ -246,6 +313,12 @@ func TestWorlds(t *testing.T) {
 			},
 			map[string]string{"connect-latency": "no-data"},
 		},
+		"a run was discarded although its client kept the schedule": {func(w *world) {
+			w.discarded = map[string]int64{journal.StreamConnect: 1000}
+		}, map[string]string{"connect-latency": "no-data"}},
+		"a run was made again because its client was late": {func(w *world) {
+			w.discarded = map[string]int64{journal.StreamConnect: 1001}
+		}, nil},
 		"the latency observation broke": {
 			func(w *world) { w.broken[journal.ObsLatency] = "the client is gone" },
 			map[string]string{"connect-latency": "no-data", "request-latency": "no-data"},
@@ -272,6 +345,136 @@ func TestWorlds(t *testing.T) {
 			}
 		})
 	}
+}
+
+// cilium turns a healthy world into one where Cilium replaces kube-proxy.
+func cilium(forwarding scenario.Forwarding, mode string) *world {
+	w := healthy()
+	w.spec.Spec.DataPlane = scenario.DataPlane{Proxy: scenario.ProxyCilium, Forwarding: forwarding}
+	w.spec.Spec.Cluster.CNI = scenario.CNICilium
+	flags := "LoadBalancer"
+	if mode != "SNAT" {
+		flags += ", dsr"
+	}
+	for i := range w.proofs {
+		w.proofs[i].ProxyMode, w.proofs[i].Rules, w.proofs[i].Pods = "", map[string]string{}, []string{"cilium-x"}
+		w.proofs[i].Errors = map[string]string{"proxyMode": "connection refused"}
+		w.proofs[i].Cilium = &journal.CiliumProof{
+			Replacement: json.RawMessage(fmt.Sprintf(`{"mode":"True","features":{"nodePort":{"enabled":true,"mode":%q}}}`, mode)),
+			Frontends:   map[string][]string{},
+		}
+		for _, vip := range []string{vipCluster, vipLocal, vipRemote} {
+			w.proofs[i].Cilium.Frontends[vip+":80/TCP (0)"] = []string{"0.0.0.0:0 (1) (0) [" + flags + "] "}
+		}
+	}
+	if mode != "SNAT" { // the backend's node answers, and the backend sees the client
+		direct := []string{mac(3 - elected(vipRemote))}
+		w.replies["tcp"] = direct
+		if mode == "DSR" {
+			w.replies["udp"] = direct
+		}
+		for service := range w.backends {
+			for pod := range w.backends[service] {
+				w.backends[service][pod] = map[string]int{clientAddr: 100}
+			}
+		}
+	}
+	return w
+}
+
+func TestCiliumWorlds(t *testing.T) {
+	for name, tc := range map[string]struct {
+		world  *world
+		change func(*world)
+		want   map[string]string
+	}{
+		"snat":   {cilium(scenario.ForwardingSNAT, "SNAT"), nil, nil},
+		"dsr":    {cilium(scenario.ForwardingDSR, "DSR"), nil, nil},
+		"hybrid": {cilium(scenario.ForwardingHybrid, "Hybrid"), nil, nil},
+		"dsr is off, silently": {cilium(scenario.ForwardingDSR, "SNAT"), nil, map[string]string{
+			"dataplane-active": "forwarding=snat", "direct-server-return": "reply-path=announcer", "source-address": "cluster-source",
+		}},
+		"hybrid returns UDP directly too": {cilium(scenario.ForwardingHybrid, "Hybrid"), func(w *world) {
+			w.replies["udp"] = w.replies["tcp"]
+		}, map[string]string{"direct-server-return": "udp-reply-path=backend"}},
+		"the status says DSR and the wire does not": {cilium(scenario.ForwardingDSR, "DSR"), func(w *world) {
+			w.replies["tcp"] = []string{mac(elected(vipRemote))}
+		}, map[string]string{"direct-server-return": "reply-path=announcer"}},
+		"the table says no dsr": {cilium(scenario.ForwardingDSR, "DSR"), func(w *world) {
+			w.proofs[2].Cilium.Frontends[vipLocal+":80/TCP (0)"] = []string{"0.0.0.0:0 (1) (0) [LoadBalancer] "}
+		}, map[string]string{"dataplane-active": "vip-not-dsr"}},
+		"a VIP is in no table": {cilium(scenario.ForwardingSNAT, "SNAT"), func(w *world) {
+			delete(w.proofs[1].Cilium.Frontends, vipRemote+":80/TCP (0)")
+		}, map[string]string{"dataplane-active": "vip-not-programmed"}},
+		"kube-proxy is not replaced": {cilium(scenario.ForwardingSNAT, "SNAT"), func(w *world) {
+			w.proofs[1].Cilium.Replacement = json.RawMessage(`{"mode":"False"}`)
+		}, map[string]string{"dataplane-active": "replacement=False"}},
+		"an agent does not answer": {cilium(scenario.ForwardingSNAT, "SNAT"), func(w *world) {
+			w.proofs[1].Cilium, w.proofs[1].Errors["cilium"] = nil, "no agent"
+		}, map[string]string{"dataplane-active": "no-data"}},
+		"kube-proxy came back": {cilium(scenario.ForwardingSNAT, "SNAT"), func(w *world) {
+			w.proofs[1].Pods = append(w.proofs[1].Pods, "kube-proxy-abcde")
+		}, map[string]string{"leftover-dataplane": "leftover=kube-proxy"}},
+		"kube-proxy's rules stayed": {cilium(scenario.ForwardingSNAT, "SNAT"), func(w *world) {
+			w.proofs[1].Rules["iptables"] = "-A KUBE-SERVICES -d 10.96.0.1/32"
+		}, map[string]string{"leftover-dataplane": "leftover=iptables"}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			if tc.change != nil {
+				tc.change(tc.world)
+			}
+			for id, c := range verdicts(t, tc.world) {
+				want := tc.want[id[len("baseline/"):]]
+				if want == "" {
+					want = "ok"
+				}
+				require.Equal(t, want, c.Verdict.Code, "%s: %s", id, c.Verdict.Message)
+			}
+		})
+	}
+}
+
+// Cilium as the CNI beside kube-proxy: both must be what the scenario says.
+func TestCiliumBesideKubeProxy(t *testing.T) {
+	beside := func(mode string) *world {
+		w := healthy()
+		w.spec.Spec.Cluster.CNI = scenario.CNICilium
+		for i := range w.proofs {
+			w.proofs[i].Cilium = &journal.CiliumProof{Replacement: json.RawMessage(fmt.Sprintf(`{"mode":%q}`, mode))}
+		}
+		return w
+	}
+	require.Equal(t, "ok", verdicts(t, beside("False"))["baseline/dataplane-active"].Verdict.Code)
+	require.Equal(t, "replacement=True", verdicts(t, beside("True"))["baseline/dataplane-active"].Verdict.Code)
+}
+
+func TestStrictARP(t *testing.T) {
+	strict := func(change func(p *journal.NodeProof)) judge.Cell {
+		w := healthy()
+		w.spec.Spec.DataPlane.Proxy, w.spec.Spec.DataPlane.StrictARP = scenario.ProxyIPVS, true
+		w.phases = []journal.PlannedPhase{{Name: journal.PhaseBaseline, Checks: judge.For(w.spec)}}
+		for i := range w.proofs {
+			p := &w.proofs[i]
+			p.ProxyMode, p.Links = "ipvs", append(p.Links, "kube-ipvs0")
+			p.Rules = map[string]string{"ipvs": "TCP  " + vipCluster + ":80 rr\nTCP  " + vipLocal + ":80 rr\nTCP  " + vipRemote + ":80 rr\n"}
+			for key, value := range map[string]string{"all.arp_ignore": "1", "all.arp_announce": "2", "eth0.arp_ignore": "0", "eth0.arp_announce": "0"} {
+				p.Sysctls["net.ipv4.conf."+key] = value
+			}
+		}
+		change(&w.proofs[1])
+		got := verdicts(t, w)
+		require.Equal(t, "ok", got["baseline/dataplane-active"].Verdict.Code)
+		require.Equal(t, "ok", got["baseline/leftover-dataplane"].Verdict.Code)
+		return got["baseline/strict-arp-applied"]
+	}
+	require.Equal(t, "ok", strict(func(*journal.NodeProof) {}).Verdict.Code)
+	require.Equal(t, "arp_ignore=0", strict(func(p *journal.NodeProof) { p.Sysctls["net.ipv4.conf.all.arp_ignore"] = "0" }).Verdict.Code)
+	require.Equal(t, "ok", strict(func(p *journal.NodeProof) {
+		p.Sysctls["net.ipv4.conf.all.arp_ignore"], p.Sysctls["net.ipv4.conf.eth0.arp_ignore"] = "0", "1"
+	}).Verdict.Code, "the interface's own is enough")
+	require.Equal(t, "arp_announce=1", strict(func(p *journal.NodeProof) { p.Sysctls["net.ipv4.conf.all.arp_announce"] = "1" }).Verdict.Code)
+	require.Equal(t, "no-data", strict(func(p *journal.NodeProof) { delete(p.Sysctls, "net.ipv4.conf.eth0.arp_announce") }).Verdict.Code)
+	require.NotContains(t, judge.For(healthy().spec), "strict-arp-applied", "iptables mode has no strict ARP to judge")
 }
 
 // mutated is a healthy baseline followed by a mutation that silences the VIPs.

@@ -15,7 +15,8 @@ const latencyMethod = "Open loop: request i is due at start + i*interval and its
 	"omission). VIP and NodePort on the announcer are asked alternately in one run; p50 and p90 through the VIP over those through the " +
 	"NodePort must stay within limits.latencyRatioP50 and P90. Tails are reported, not judged. More than limits.maxLateRatio late (by over 5 ms) " +
 	"requests mark the figures suspect, in a finding: the ratios still hold, for both paths were late alike. A client that left " +
-	"requests unsent, or was late for more than half of them, has measured itself: the check is broken."
+	"requests unsent, or was late for more than half of them, has measured itself: that run is made again, up to three times in all (a finding " +
+	"says so; nothing but the client's lateness discards a run), and a last one of that kind leaves the check broken."
 
 func connectLatency() Check {
 	return Check{
@@ -54,19 +55,23 @@ func judgeLatency(f journal.Facts, sc scenario.Scenario, stream, what string) Ve
 	if err != nil {
 		return broken(err)
 	}
-	all, err := targets(span)
+	paths, err := journal.One[journal.Paths](span, journal.KindPaths)
 	if err != nil {
 		return broken(err)
 	}
-	l, err := loadRun(span, stream)
+	again, err := discarded(span, paths, stream)
 	if err != nil {
 		return broken(err)
 	}
 	limits := sc.Spec.Limits
 	var vip, port path
-	for _, t := range all {
-		if t.Stream != stream {
+	for _, t := range paths.Targets {
+		if journal.BaseStream(t.Stream) != stream {
 			continue
+		}
+		l, err := loadRun(span, t.Stream)
+		if err != nil {
+			return broken(err)
 		}
 		p, err := readPath(l, t)
 		if err != nil {
@@ -102,8 +107,35 @@ func judgeLatency(f journal.Facts, sc scenario.Scenario, stream, what string) Ve
 		return fail("errors", "%d of %d requests to %s failed (%s)", vip.totals.Errors, vip.totals.Completed, vip.target.Address, errorWords(vip.totals.ErrorKinds)).with(figures...)
 	}
 	v := judgeRatios(vip, port, limits, what, figures)
-	v.Findings = suspect(vip, port, limits)
+	v.Findings = append(again, suspect(vip, port, limits)...)
 	return v
+}
+
+// discarded tells of the runs that were made again, and refuses one that had no reason
+// to be: a run must not be thrown away for what it measured.
+func discarded(span journal.Span, paths journal.Paths, stream string) ([]Finding, error) {
+	var out []Finding
+	for _, d := range paths.Discarded {
+		if journal.BaseStream(d) != stream {
+			continue
+		}
+		l, err := loadRun(span, d)
+		if err != nil {
+			return nil, err
+		}
+		if !l.totals.Behind(journal.MaxLateShare) {
+			return nil, fmt.Errorf("run %s was discarded although its client kept the schedule", d)
+		}
+		out = append(out, Finding{Component: "client", Message: fmt.Sprintf(
+			"run %s was made again: %s", d, lateness(l.totals))})
+	}
+	return out, nil
+}
+
+// lateness says how far a client was behind, and what its machine had to do with it.
+func lateness(t probe.LoadTotals) string {
+	return fmt.Sprintf("the client sent %d of %d requests late and %d not at all; the hypervisor withheld %.0f %% of the machine's CPU time",
+		t.Late, t.Scheduled, t.Dropped, 100*t.StealRatio)
 }
 
 // judgeRatios holds the VIP path against the NodePort path.
@@ -131,10 +163,6 @@ type path struct {
 	service  probe.LoadHistogram
 }
 
-// brokenLate is the share of late requests above which the median itself may be the
-// client's own delay.
-const brokenLate = 0.5
-
 func (p path) late() float64 { return float64(p.totals.Late) / float64(p.totals.Scheduled) }
 
 // suspect says that the client was late more often than the scenario allows.
@@ -157,9 +185,9 @@ func readPath(l load, t journal.Target) (path, error) {
 	if p.totals.Cancelled > 0 {
 		return p, fmt.Errorf("%s: %d requests were cut off", t.Address, p.totals.Cancelled)
 	}
-	if p.totals.Dropped > 0 || p.late() > brokenLate {
-		return p, fmt.Errorf("%s: the client sent %d of %d requests late and %d not at all: this machine was too busy to measure latency",
-			t.Address, p.totals.Late, p.totals.Scheduled, p.totals.Dropped)
+	if p.totals.Behind(journal.MaxLateShare) {
+		p.totals.StealRatio = l.totals.StealRatio
+		return p, fmt.Errorf("%s: this machine was too busy to measure latency: %s", t.Address, lateness(p.totals))
 	}
 	p.response = l.histograms[t.Name][probe.HistogramResponse]
 	p.service = l.histograms[t.Name][probe.HistogramService]

@@ -5,65 +5,11 @@ package judge
 
 import (
 	"fmt"
-	"slices"
 	"strings"
 
 	"github.com/lbmatrix/lbmatrix/harness/journal"
 	"github.com/lbmatrix/lbmatrix/harness/scenario"
 )
-
-func dataplaneActive() Check {
-	return Check{
-		ID: "dataplane-active", Family: "prove",
-		Title: "Every node runs the data plane the scenario names",
-		Why: "A matrix row is worth nothing when another data plane did the work: kube-proxy falls back, a mode " +
-			"switch leaves old rules (kubernetes #109286, #102314), an upgrade brings kube-proxy back (kubespray #11227).",
-		Method: "On every node: GET 127.0.0.1:10249/proxyMode must say the scenario's mode; the tables of that mode must " +
-			"hold every VIP; no kube-ipvs0 outside ipvs mode. One reading per node. Misses rules that are present and not hit.",
-		Needs: []string{journal.ObsNodes, journal.ObsAnnouncement},
-		Codes: []string{"ok", "proxy-mode=MODE", "vip-unassigned", "vip-not-programmed", "leftover=kube-ipvs0"},
-		Judge: judgeDataplane,
-	}
-}
-
-func judgeDataplane(f journal.Facts, sc scenario.Scenario) Verdict {
-	proofs, err := nodeProofs(f)
-	if err != nil {
-		return broken(err)
-	}
-	objs, err := objects(f, journal.ObsAnnouncement)
-	if err != nil {
-		return broken(err)
-	}
-	if len(objs.Services) == 0 {
-		return broken(fmt.Errorf("no Service was recorded"))
-	}
-	mode := string(sc.Spec.DataPlane.Proxy)
-	for _, p := range proofs {
-		for _, what := range []string{"proxyMode", "rules." + mode, "links"} {
-			if e := p.Errors[what]; e != "" {
-				return broken(fmt.Errorf("node %s: read %s: %s", p.Node, what, e))
-			}
-		}
-		if got := strings.TrimSpace(p.ProxyMode); got != mode {
-			return fail("proxy-mode="+got, "node %s runs kube-proxy in mode %q, the scenario says %q", p.Node, got, mode)
-		}
-		if sc.Spec.DataPlane.Proxy != scenario.ProxyIPVS && slices.Contains(p.Links, "kube-ipvs0") {
-			return fail("leftover=kube-ipvs0", "node %s still has kube-ipvs0 in %s mode: its addresses answer ARP", p.Node, mode)
-		}
-		for _, s := range objs.Services {
-			if s.VIP == "" {
-				return fail("vip-unassigned", "Service %s has no load-balancer address", s.Name)
-			}
-			if !namesAddress(p.Rules[mode], s.VIP) {
-				return fail("vip-not-programmed", "node %s: no %s rule names %s (%s)", p.Node, mode, s.VIP, s.Name)
-			}
-		}
-	}
-	return pass("%d nodes run kube-proxy in %s mode and have a rule for every one of %d VIPs",
-		len(proofs), mode, len(objs.Services)).
-		with(Figure{Name: "nodes", Value: float64(len(proofs)), Unit: "nodes", N: int64(len(proofs)), Method: "GET /proxyMode and rule tables"})
-}
 
 // namesAddress says whether a rule text holds addr as a whole address: 10.0.0.1 is
 // not in "10.0.0.10".

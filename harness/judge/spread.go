@@ -30,7 +30,7 @@ func everyBackendReached() Check {
 }
 
 func judgeSpread(f journal.Facts, sc scenario.Scenario) Verdict {
-	t, err := readTraffic(f, "Cluster")
+	t, err := readTraffic(f, forCluster)
 	if err != nil {
 		return broken(err)
 	}

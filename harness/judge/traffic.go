@@ -24,8 +24,8 @@ type traffic struct {
 	errors  []probe.LoadError
 }
 
-// readTraffic reads the traffic to the Service of a policy.
-func readTraffic(f journal.Facts, policy string) (traffic, error) {
+// readTraffic reads the traffic to the Service of a purpose.
+func readTraffic(f journal.Facts, purpose string) (traffic, error) {
 	var t traffic
 	var err error
 	if t.topo, err = f.Topology(); err != nil {
@@ -34,7 +34,7 @@ func readTraffic(f journal.Facts, policy string) (traffic, error) {
 	if t.objs, err = objects(f, journal.ObsAnnouncement); err != nil {
 		return t, err
 	}
-	if t.service, err = service(t.objs, policy); err != nil {
+	if t.service, err = service(t.objs, purpose); err != nil {
 		return t, err
 	}
 	span, err := f.Observation(journal.ObsTraffic)
@@ -72,13 +72,27 @@ func reachable(policy string) Check {
 		Method: "limits.requests HTTP requests, each on a new connection, open loop, by a client whose neighbour entry was dropped before. " +
 			"With no failure in n requests the true failure share is below 3/n with 95 % confidence. Policy Local: every answer must come from the announcer's node.",
 		Needs: []string{journal.ObsTraffic, journal.ObsAnnouncement, journal.ObsARP},
-		Codes: []string{"ok", "errors", "unreachable", "backend-off-announcer"},
+		Codes: []string{"ok", "errors", "unreachable", "no-single-responder", "backend-off-announcer"},
 		Judge: func(f journal.Facts, sc scenario.Scenario) Verdict { return judgeReachable(f, sc, k8sPolicy) },
 	}
 }
 
-func judgeReachable(f journal.Facts, sc scenario.Scenario, policy string) Verdict {
-	t, err := readTraffic(f, policy)
+func backendOffAnnouncer() Check {
+	return Check{
+		ID: "backend-off-announcer", Family: "traffic",
+		Title: "Requests whose backend is on another node than the announcer are answered",
+		Why: "The path from the announcer to another node is where bare-metal load balancers fail: an announcer that does not forward drops them " +
+			"without a trace, and Cilium with MetalLB L2 lost them (cilium #9116, #12895).",
+		Method: "limits.requests HTTP requests to a Service of policy Cluster whose endpoints are all off the node that answers ARP for it. Every " +
+			"answer must come from another node than the announcer.",
+		Needs: []string{journal.ObsTraffic, journal.ObsAnnouncement, journal.ObsARP},
+		Codes: []string{"ok", "errors", "unreachable", "no-single-responder", "backend-on-announcer"},
+		Judge: func(f journal.Facts, sc scenario.Scenario) Verdict { return judgeReachable(f, sc, forRemote) },
+	}
+}
+
+func judgeReachable(f journal.Facts, sc scenario.Scenario, purpose string) Verdict {
+	t, err := readTraffic(f, purpose)
 	if err != nil {
 		return broken(err)
 	}
@@ -95,8 +109,8 @@ func judgeReachable(f journal.Facts, sc scenario.Scenario, policy string) Verdic
 		return fail("errors", "%d of %d requests to %s failed (%s); limit %.3g", t.totals.Errors, n, t.service.VIP,
 			errorWords(t.totals.ErrorKinds), sc.Spec.Limits.MaxErrorRatio).with(figure)
 	}
-	if policy == "Local" {
-		if v, ok := offAnnouncer(f, t); !ok {
+	if purpose != forCluster {
+		if v, ok := placed(f, t, purpose == forLocal); !ok {
 			return v.with(figure)
 		}
 	}
@@ -104,8 +118,9 @@ func judgeReachable(f journal.Facts, sc scenario.Scenario, policy string) Verdic
 		t.totals.OK, n, t.service.VIP, 100*3/float64(n)).with(figure)
 }
 
-// offAnnouncer holds policy Local to its promise: only the announcer's own pods answer.
-func offAnnouncer(f journal.Facts, t traffic) (Verdict, bool) {
+// placed holds the answers to where they must come from: policy Local's from the
+// announcer's own pods, the remote Service's from nowhere near it.
+func placed(f journal.Facts, t traffic, onAnnouncer bool) (Verdict, bool) {
 	s, err := readSweep(f)
 	if err != nil {
 		return broken(err), false
@@ -113,12 +128,16 @@ func offAnnouncer(f journal.Facts, t traffic) (Verdict, bool) {
 	mac, _ := s.responder(t.service.VIP)
 	node, ok := nodeByMAC(s.topo, mac)
 	if !ok {
-		return broken(fmt.Errorf("%s has no single responder among the nodes, so its announcer is unknown", t.service.VIP)), false
+		return fail("no-single-responder", "%s is not answered by one node alone (%s), so it has no announcer", t.service.VIP, s.describe(s.macs(t.service.VIP))), false
 	}
 	for _, b := range t.peers.Backends {
-		if b.Node != node.Name {
+		switch {
+		case onAnnouncer && b.Node != node.Name:
 			return fail("backend-off-announcer", "%d requests to %s (policy Local, announcer %s) were answered by %s on %s",
 				b.Responses, t.service.VIP, node.Name, b.Pod, b.Node), false
+		case !onAnnouncer && b.Node == node.Name:
+			return fail("backend-on-announcer", "%d requests to %s, whose backends are to be off its announcer %s, were answered there",
+				b.Responses, t.service.VIP, node.Name), false
 		}
 	}
 	return Verdict{}, true
@@ -141,10 +160,11 @@ func sourceAddress() Check {
 		Title: "The backend sees the right client address",
 		Why: "Policy Local exists to keep the client's address; Cluster with SNAT must show a node's, or replies leave by a path that " +
 			"the client drops (kubernetes docs, Source IP; cilium #27730).",
-		Method: "Every answer of the traffic observation carries the peer address the backend saw. Local and DSR: the client's. Cluster with " +
-			"SNAT: one of a node's addresses, its pod gateway included (a local backend sees that one).",
+		Method: "Every answer of the traffic observation carries the peer address the backend saw. Local, and DSR (which hybrid is for TCP): the " +
+			"client's. Cluster with SNAT: one of a node's addresses, its pod gateway included (a local backend sees that one); Cilium leaves " +
+			"the client's to a backend on the announcer itself, so only the Service with none there is strict.",
 		Needs: []string{journal.ObsTraffic, journal.ObsAnnouncement},
-		Codes: []string{"ok", "cluster-source", "local-source", "unreachable"},
+		Codes: []string{"ok", "cluster-source", "local-source", "remote-source", "unreachable"},
 		Judge: judgeSource,
 	}
 }
@@ -152,15 +172,28 @@ func sourceAddress() Check {
 func judgeSource(f journal.Facts, sc scenario.Scenario) Verdict {
 	var words []string
 	v := pass("")
-	for _, policy := range []string{"Cluster", "Local"} {
-		t, err := readTraffic(f, policy)
+	objs, err := objects(f, journal.ObsAnnouncement)
+	if err != nil {
+		return broken(err)
+	}
+	purposes := []string{forCluster, forLocal}
+	// Older journals have no such Service; backend-off-announcer misses it where it is due.
+	if _, err := service(objs, forRemote); err == nil {
+		purposes = append(purposes, forRemote)
+	}
+	for _, purpose := range purposes {
+		t, err := readTraffic(f, purpose)
 		if err != nil {
 			return broken(err)
 		}
 		if t.totals.OK == 0 {
 			return fail("unreachable", "%s: no request was answered", t.service.Name)
 		}
-		keeps := policy == "Local" || sc.Spec.DataPlane.Forwarding == scenario.ForwardingDSR
+		seesClient := purpose == forLocal || sc.Spec.DataPlane.Forwarding != scenario.ForwardingSNAT
+		seesNode := !seesClient
+		if purpose == forCluster && sc.Spec.DataPlane.Proxy == scenario.ProxyCilium {
+			seesClient = true
+		}
 		peers := map[string]int{}
 		for _, b := range t.peers.Backends {
 			for p, n := range b.Peers {
@@ -170,20 +203,22 @@ func judgeSource(f journal.Facts, sc scenario.Scenario) Verdict {
 		if len(peers) == 0 {
 			return broken(fmt.Errorf("%s: no answer names the client it saw", t.service.Name))
 		}
+		what := "a node's address"
+		switch {
+		case seesClient && seesNode:
+			what = "the client's or a node's address"
+		case seesClient:
+			what = "the client's address"
+		}
 		for _, p := range slices.Sorted(maps.Keys(peers)) {
-			if keeps && p != t.topo.Client.Address {
-				return fail(strings.ToLower(policy)+"-source", "%s: %d answers saw the client as %s, it is %s", t.service.Name, peers[p], p, t.topo.Client.Address)
+			if (seesClient && p == t.topo.Client.Address) || (seesNode && nodeAddress(t.topo, p)) {
+				continue
 			}
-			if !keeps && !nodeAddress(t.topo, p) {
-				return fail(strings.ToLower(policy)+"-source", "%s: %d answers saw the client as %s, which is no node's address", t.service.Name, peers[p], p)
-			}
+			return fail(strings.ToLower(purpose)+"-source", "%s: %d answers saw the client as %s, which is not %s (the client is %s)",
+				t.service.Name, peers[p], p, what, t.topo.Client.Address)
 		}
-		what := "a node's"
-		if keeps {
-			what = "the client's"
-		}
-		words = append(words, fmt.Sprintf("policy %s: %s in all %d answers", policy, what, t.totals.OK))
-		v = v.with(Figure{Name: "policy " + policy + " source addresses", Value: float64(len(peers)), Unit: "addresses", N: t.totals.OK, Method: "peer address seen by the backend"})
+		words = append(words, fmt.Sprintf("%s: %s in all %d answers", t.service.Name, what, t.totals.OK))
+		v = v.with(Figure{Name: t.service.Name + " source addresses", Value: float64(len(peers)), Unit: "addresses", N: t.totals.OK, Method: "peer address seen by the backend"})
 	}
 	v.Message = strings.Join(words, "; ")
 	return v

@@ -7,9 +7,13 @@ import (
 	"bytes"
 	"encoding/json"
 	"fmt"
+	"net"
 	"net/netip"
 	"path/filepath"
 	"time"
+
+	"github.com/gopacket/gopacket"
+	"github.com/gopacket/gopacket/layers"
 
 	"github.com/lbmatrix/lbmatrix/harness/journal"
 	"github.com/lbmatrix/lbmatrix/harness/judge"
@@ -25,23 +29,28 @@ type tb interface {
 
 // world is a segment of known truth. Its zero parts are filled in by healthy.
 type world struct {
-	spec     scenario.Scenario
-	phases   []journal.PlannedPhase
-	topology journal.Topology
-	proofs   []journal.NodeProof
-	objects  journal.Objects
-	metrics  []journal.SpeakerMetrics
-	arp      map[string]map[string]int // address -> MAC -> answers one broadcast in so many
-	probes   int
-	drops    uint32
-	claims   map[string][]string                  // address -> MACs that announce it once, unasked
-	delayNS  int64                                // between who-has and reply; rounds are 1000 ns apart
-	backends map[string]map[string]map[string]int // service -> pod -> peer -> answers
-	errors   map[string]int                       // service -> failed requests
-	latency  map[string]hist                      // "stream/target"
-	faults   map[string][]journal.Fault           // phase -> faults
-	broken   map[string]string                    // observation -> why it could not be finished
-	in       map[string]func()                    // phase -> what changes when it begins
+	spec      scenario.Scenario
+	phases    []journal.PlannedPhase
+	topology  journal.Topology
+	proofs    []journal.NodeProof
+	objects   journal.Objects
+	metrics   []journal.SpeakerMetrics
+	arp       map[string]map[string]int // address -> MAC -> answers one broadcast in so many
+	probes    int
+	drops     uint32
+	claims    map[string][]string                  // address -> MACs that announce it once, unasked
+	delayNS   int64                                // between who-has and reply; rounds are 1000 ns apart
+	backends  map[string]map[string]map[string]int // service -> pod -> peer -> answers
+	errors    map[string]int                       // service -> failed requests
+	latency   map[string]hist                      // "stream/target"
+	discarded map[string]int64                     // stream -> late requests, of 2000, of an attempt that was made again
+	faults    map[string][]journal.Fault           // phase -> faults
+	broken    map[string]string                    // observation -> why it could not be finished
+	in        map[string]func()                    // phase -> what changes when it begins
+	replies   map[string][]string                  // protocol -> MACs that replies come from, in turn; "" is none
+	flows     int                                  // connections, and datagrams, of the reply path
+	requests  string                               // MAC that requests go to instead of the announcer's
+	unseen    int                                  // connections that are missing in the capture
 }
 
 type hist struct {
@@ -53,6 +62,7 @@ type hist struct {
 const (
 	vipCluster = "192.0.2.40"
 	vipLocal   = "192.0.2.41"
+	vipRemote  = "192.0.2.42"
 	clientAddr = "192.0.2.100"
 )
 
@@ -68,7 +78,7 @@ func healthy() *world {
 	w.spec.Metadata.Name = "world"
 	w.spec.Spec.DataPlane.Proxy = scenario.ProxyIPTables
 	w.spec.SetDefaults()
-	w.phases = []journal.PlannedPhase{{Name: journal.PhaseBaseline, Checks: judge.IDs()}}
+	w.phases = []journal.PlannedPhase{{Name: journal.PhaseBaseline, Checks: judge.For(w.spec)}}
 	w.topology = journal.Topology{Subnet: "192.0.2.0/24", Client: journal.Member{Name: "client", Address: clientAddr, MAC: mac(100)}}
 	for i, name := range []string{"control-plane", "worker", "worker2"} {
 		w.topology.Nodes = append(w.topology.Nodes, journal.Node{
@@ -78,7 +88,7 @@ func healthy() *world {
 		})
 		w.proofs = append(w.proofs, journal.NodeProof{
 			Node: name, ProxyMode: "iptables\n", Sysctls: map[string]string{"net.ipv4.ip_forward": "1\n"},
-			Rules: map[string]string{"iptables": fmt.Sprintf("-A KUBE-SERVICES -d %s/32 -p tcp\n-A KUBE-SERVICES -d %s/32 -p tcp\n", vipCluster, vipLocal)},
+			Rules: map[string]string{"iptables": fmt.Sprintf("-A KUBE-SERVICES -d %s/32 -p tcp\n-A KUBE-SERVICES -d %s/32 -p tcp\n-A KUBE-SERVICES -d %s/32 -p tcp\n", vipCluster, vipLocal, vipRemote)},
 			Links: []string{"lo", "eth0"},
 		})
 	}
@@ -86,17 +96,24 @@ func healthy() *world {
 		Services: []journal.Service{
 			{Name: "echo-cluster", Namespace: "lbmatrix", ExternalTrafficPolicy: "Cluster", VIP: vipCluster, Port: 80, NodePort: 30080},
 			{Name: "echo-local", Namespace: "lbmatrix", ExternalTrafficPolicy: "Local", VIP: vipLocal, Port: 80, NodePort: 30081},
+			{Name: "echo-remote", Namespace: "lbmatrix", ExternalTrafficPolicy: "Cluster", VIP: vipRemote, Port: 80, NodePort: 30082, UDPPort: 8082, BackendsOffAnnouncer: true},
 		},
 		Pools:            []journal.Pool{{Name: "pool", Addresses: []string{"192.0.2.40-192.0.2.49"}}},
 		L2Advertisements: []journal.L2Advertisement{{Name: "all", Pools: []string{"pool"}}},
 	}
 	for _, s := range w.objects.Services {
 		for i, pod := range []string{"a", "b", "c", "d"} {
+			if s.BackendsOffAnnouncer && 1+i%2 == elected(vipRemote) {
+				continue
+			}
 			w.objects.Backends = append(w.objects.Backends, journal.Backend{Service: s.Name, Pod: pod, Node: w.topology.Nodes[1+i%2].Name})
 		}
 	}
 	w.announce("echo-cluster", vipCluster, elected(vipCluster))
 	w.announce("echo-local", vipLocal, elected(vipLocal))
+	w.announce("echo-remote", vipRemote, elected(vipRemote))
+	w.replies = map[string][]string{"tcp": {mac(elected(vipRemote))}, "udp": {mac(elected(vipRemote))}}
+	w.flows = 20
 	w.latency = map[string]hist{}
 	for _, stream := range []string{journal.StreamConnect, journal.StreamRequest} {
 		w.latency[stream+"/vip"] = hist{p50: 200e3, p90: 300e3, n: 1000}
@@ -212,8 +229,77 @@ func (w *world) observe(o *journal.Observation, id string) error {
 		return w.observeARP(o)
 	case journal.ObsTraffic:
 		return w.observeTraffic(o)
+	case journal.ObsReplyPath:
+		return w.observeReplyPath(o)
 	case journal.ObsLatency:
 		return w.observeLatency(o)
+	}
+	return nil
+}
+
+// observeReplyPath writes the frames of w.flows connections and datagrams to the remote
+// Service: the frames are real, made by gopacket.
+func (w *world) observeReplyPath(o *journal.Observation) error {
+	targets := []journal.Target{
+		{Name: "echo-remote", Service: "echo-remote", Kind: journal.TargetVIP, Address: vipRemote + ":80", Stream: journal.StreamReplyTCP},
+		{Name: "echo-remote", Service: "echo-remote", Kind: journal.TargetVIP, Address: vipRemote + ":8082", Stream: journal.StreamReplyUDP},
+	}
+	if err := o.Write(journal.KindPaths, journal.Paths{Targets: targets}); err != nil {
+		return err
+	}
+	l := &lines{out: o.Stream(journal.StreamCapture)}
+	l.start(probe.CaptureArgs{})
+	frames := 0
+	send := func(outgoing bool, from, to string, transport gopacket.SerializableLayer) {
+		parse := func(s string) net.HardwareAddr { m, _ := net.ParseMAC(s); return m }
+		ether := &layers.Ethernet{SrcMAC: parse(from), DstMAC: parse(to), EthernetType: layers.EthernetTypeIPv4}
+		ip := &layers.IPv4{Version: 4, TTL: 64, SrcIP: net.ParseIP(clientAddr).To4(), DstIP: net.ParseIP(vipRemote).To4(), Protocol: layers.IPProtocolTCP}
+		if _, ok := transport.(*layers.UDP); ok {
+			ip.Protocol = layers.IPProtocolUDP
+		}
+		if !outgoing {
+			ip.SrcIP, ip.DstIP = ip.DstIP, ip.SrcIP
+		}
+		buf := gopacket.NewSerializeBuffer()
+		if err := gopacket.SerializeLayers(buf, gopacket.SerializeOptions{FixLengths: true}, ether, ip, transport); err != nil {
+			l.err = err
+		}
+		frames++
+		l.add(probe.KindCaptureFrame, probe.CaptureFrame{AtNS: int64(frames), Outgoing: outgoing, Length: len(buf.Bytes()), Data: buf.Bytes()})
+	}
+	announcer := w.requests
+	if announcer == "" {
+		for m := range w.arp[vipRemote] {
+			announcer = m
+		}
+	}
+	for i := range w.flows {
+		port, seq := 40000+i%7, uint32(1000*i) // ports come again
+		if i >= w.unseen {
+			send(true, mac(100), announcer, &layers.TCP{SrcPort: layers.TCPPort(port), DstPort: 80, SYN: true, Seq: seq})
+			if i%5 == 0 { // a repeated SYN is no other connection
+				send(true, mac(100), announcer, &layers.TCP{SrcPort: layers.TCPPort(port), DstPort: 80, SYN: true, Seq: seq})
+			}
+			if from := w.replies["tcp"][i%len(w.replies["tcp"])]; from != "" {
+				send(false, from, mac(100), &layers.TCP{SrcPort: 80, DstPort: layers.TCPPort(port), SYN: true, ACK: true, Seq: 7, Ack: seq + 1})
+			}
+		}
+		send(true, mac(100), announcer, &layers.UDP{SrcPort: layers.UDPPort(port), DstPort: 8082})
+		if from := w.replies["udp"][i%len(w.replies["udp"])]; from != "" {
+			send(false, from, mac(100), &layers.UDP{SrcPort: 8082, DstPort: layers.UDPPort(port)})
+		}
+	}
+	if err := l.end(probe.CaptureTotals{Frames: frames, KernelDrops: w.drops}); err != nil {
+		return err
+	}
+	for _, stream := range []string{journal.StreamReplyTCP, journal.StreamReplyUDP} {
+		l := &lines{out: o.Stream(stream)}
+		l.start(probe.LoadArgs{})
+		n := int64(w.flows)
+		t := probe.LoadTotals{Scheduled: n, Completed: n, OK: n}
+		if err := l.end(probe.LoadTotals{Scheduled: n, Targets: map[string]probe.LoadTotals{"echo-remote": t}}); err != nil {
+			return err
+		}
 	}
 	return nil
 }
@@ -323,16 +409,30 @@ func (w *world) observeTraffic(o *journal.Observation) error {
 
 func (w *world) observeLatency(o *journal.Observation) error {
 	var targets []journal.Target
-	for _, stream := range []string{journal.StreamConnect, journal.StreamRequest} {
+	var again []string
+	streams := []string{journal.StreamConnect, journal.StreamRequest}
+	last := map[string]string{}
+	for _, stream := range streams {
+		last[stream] = stream
+		if late, ok := w.discarded[stream]; ok {
+			l := &lines{out: o.Stream(stream)}
+			l.start(probe.LoadArgs{})
+			all := probe.LoadTotals{Scheduled: 2000, Completed: 2000, OK: 2000, Late: late, StealRatio: 0.4}
+			if err := l.end(all); err != nil {
+				return err
+			}
+			again = append(again, stream)
+			last[stream] = journal.AttemptStream(stream, 2)
+		}
 		targets = append(targets,
-			journal.Target{Name: "vip", Kind: journal.TargetVIP, Address: vipCluster, Stream: stream},
-			journal.Target{Name: "nodeport", Kind: journal.TargetNodePort, Address: nodeAddr(1), Stream: stream})
+			journal.Target{Name: "vip", Kind: journal.TargetVIP, Address: vipCluster, Stream: last[stream]},
+			journal.Target{Name: "nodeport", Kind: journal.TargetNodePort, Address: nodeAddr(1), Stream: last[stream]})
 	}
-	if err := o.Write(journal.KindPaths, journal.Paths{Targets: targets}); err != nil {
+	if err := o.Write(journal.KindPaths, journal.Paths{Targets: targets, Discarded: again}); err != nil {
 		return err
 	}
-	for _, stream := range []string{journal.StreamConnect, journal.StreamRequest} {
-		l := &lines{out: o.Stream(stream)}
+	for _, stream := range streams {
+		l := &lines{out: o.Stream(last[stream])}
 		l.start(probe.LoadArgs{})
 		all := probe.LoadTotals{Targets: map[string]probe.LoadTotals{}}
 		for _, target := range []string{"vip", "nodeport"} {

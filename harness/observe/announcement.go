@@ -106,7 +106,8 @@ func (e *Env) services(ctx context.Context, objs *journal.Objects) error {
 		}
 		out := journal.Service{
 			Name: s.Name, Namespace: s.Namespace, ExternalTrafficPolicy: string(s.Spec.ExternalTrafficPolicy),
-			HealthCheckNodePort: int(s.Spec.HealthCheckNodePort),
+			HealthCheckNodePort:  int(s.Spec.HealthCheckNodePort),
+			BackendsOffAnnouncer: s.Name == e.Remote,
 		}
 		for _, in := range s.Status.LoadBalancer.Ingress {
 			out.VIP = in.IP

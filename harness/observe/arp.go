@@ -39,9 +39,10 @@ func observeARP(ctx context.Context, e *Env, o *journal.Observation) error {
 		addrs = append(addrs, t.Address)
 	}
 	work := time.Duration(limits.ARPProbes)*limits.ARPInterval.D() + arpSettle
-	return e.instrument(ctx, o, observer, journal.StreamARP, work, "arp",
+	_, err = e.instrument(ctx, o, observer, journal.StreamARP, work, "arp",
 		"--interface", segmentInterface, "--target", strings.Join(addrs, ","),
 		"--count", strconv.Itoa(limits.ARPProbes), "--interval", limits.ARPInterval.D().String(), "--settle", arpSettle.String())
+	return err
 }
 
 func (e *Env) arpTargets(ctx context.Context) ([]journal.Target, error) {

@@ -7,8 +7,11 @@
 package observe
 
 import (
+	"bytes"
 	"context"
+	"encoding/json"
 	"fmt"
+	"io"
 	"net/netip"
 	"strings"
 	"time"
@@ -18,6 +21,7 @@ import (
 
 	"github.com/lbmatrix/lbmatrix/harness/cluster"
 	"github.com/lbmatrix/lbmatrix/harness/journal"
+	"github.com/lbmatrix/lbmatrix/harness/probe"
 	"github.com/lbmatrix/lbmatrix/harness/scenario"
 )
 
@@ -30,13 +34,19 @@ type Env struct {
 	Dynamic  dynamic.Interface
 	// Namespace holds the Services under test and their backends.
 	Namespace string
+	// Remote is the Service whose backends are kept off the node that announces it.
+	Remote string
 	// MetalLB is the namespace of the speakers.
 	MetalLB  string
 	Topology journal.Topology
 	// Unassigned is nobody's address on the segment: an ARP sweep's negative control.
 	Unassigned netip.Addr
+	// Dir is the scenario's folder: captures land there, for people.
+	Dir string
 	// Probe is the path of lbprobe on the client and the observer.
 	Probe string
+	// Progress tells of what takes long.
+	Progress func(message string)
 }
 
 // Observation gathers facts of one kind.
@@ -52,6 +62,7 @@ func Observations() []Observation {
 		{ID: journal.ObsAnnouncement, Run: observeAnnouncement},
 		{ID: journal.ObsARP, Run: observeARP},
 		{ID: journal.ObsTraffic, Run: observeTraffic},
+		{ID: journal.ObsReplyPath, Run: observeReplyPath},
 		{ID: journal.ObsLatency, Run: observeLatency},
 	}
 }
@@ -77,26 +88,56 @@ func Run(ctx context.Context, e *Env, id string) error {
 	return fmt.Errorf("observe: no observation %s", id)
 }
 
-// instrument runs lbprobe on a host with its lines going to a stream of o. The
-// instrument gets longer than its work needs and then is stopped.
-func (e *Env) instrument(ctx context.Context, o *journal.Observation, h cluster.Host, stream string, work time.Duration, args ...string) error {
+// instrument runs lbprobe on a host with its lines going to a stream of o, and returns
+// what its end record says. The instrument gets longer than its work needs and then is
+// stopped.
+func (e *Env) instrument(ctx context.Context, o *journal.Observation, h cluster.Host, stream string, work time.Duration, args ...string) (probe.End, error) {
 	limit := work + instrumentSlack
 	ctx, cancel := context.WithTimeout(ctx, limit+instrumentSlack)
 	defer cancel()
 	stdin, closeStdin, err := openStdin()
 	if err != nil {
-		return err
+		return probe.End{}, err
 	}
 	defer closeStdin()
 	var stderr tail
+	var last lastLine
 	err = h.Run(ctx, cluster.Command{
 		Path: e.Probe, Args: append(args, "--deadline", limit.String()),
-		Stdin: stdin, Stdout: o.Stream(stream), Stderr: &stderr,
+		Stdin: stdin, Stdout: io.MultiWriter(o.Stream(stream), &last), Stderr: &stderr,
 	})
 	if err != nil {
-		return fmt.Errorf("run instrument %s on %s: %w%s", stream, h.Name(), err, stderr.said())
+		return probe.End{}, fmt.Errorf("run instrument %s on %s: %w%s", stream, h.Name(), err, stderr.said())
 	}
-	return nil
+	end, err := last.end()
+	if err != nil {
+		return end, fmt.Errorf("run instrument %s on %s: %w", stream, h.Name(), err)
+	}
+	return end, nil
+}
+
+// lastLine keeps the last whole line of what was written to it.
+type lastLine struct{ whole, open []byte }
+
+func (l *lastLine) Write(p []byte) (int, error) {
+	l.open = append(l.open, p...)
+	if i := bytes.LastIndexByte(l.open, '\n'); i >= 0 {
+		l.whole = bytes.Clone(l.open[bytes.LastIndexByte(l.open[:i], '\n')+1 : i])
+		l.open = bytes.Clone(l.open[i+1:])
+	}
+	return len(p), nil
+}
+
+// end reads the line as an instrument's last.
+func (l *lastLine) end() (probe.End, error) {
+	var r probe.Record
+	if err := json.Unmarshal(l.whole, &r); err != nil {
+		return probe.End{}, fmt.Errorf("read its last line: %w", err)
+	}
+	if r.Kind != probe.KindEnd {
+		return probe.End{}, fmt.Errorf("its last line is %s and not %s", r.Kind, probe.KindEnd)
+	}
+	return probe.Decode[probe.End](r)
 }
 
 // instrumentSlack is what an instrument may take beyond its work: start-up on a

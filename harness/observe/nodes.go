@@ -5,6 +5,7 @@ package observe
 
 import (
 	"context"
+	"encoding/json"
 	"fmt"
 	"strings"
 	"time"
@@ -14,6 +15,7 @@ import (
 
 	"github.com/lbmatrix/lbmatrix/harness/cluster"
 	"github.com/lbmatrix/lbmatrix/harness/journal"
+	"github.com/lbmatrix/lbmatrix/harness/scenario"
 )
 
 // sysctls are what the proof checks read on every node.
@@ -29,7 +31,8 @@ func sysctls() []string {
 func ruleTables() map[string][]string {
 	return map[string][]string{
 		"iptables": {"iptables-save", "-t", "nat"},
-		"nftables": {"nft", "list", "table", "ip", "kube-proxy"},
+		// Without the table there is nothing to list, and that is not an error.
+		"nftables": {"sh", "-c", `if nft list tables | grep -qx "table ip kube-proxy"; then nft list table ip kube-proxy; fi`},
 		"ipvs":     {"ipvsadm", "-Ln"},
 	}
 }
@@ -48,7 +51,7 @@ func observeNodes(ctx context.Context, e *Env, o *journal.Observation) error {
 	g, gctx := errgroup.WithContext(ctx)
 	for i, n := range nodes {
 		g.Go(func() error {
-			proofs[i] = proof(gctx, n, string(e.Scenario.Spec.DataPlane.Proxy))
+			proofs[i] = proof(gctx, n, string(e.Scenario.Spec.DataPlane.Proxy), e.Scenario.Spec.Cluster.CNI == scenario.CNICilium)
 			proofs[i].Pods = pods[n.Name()]
 			return gctx.Err()
 		})
@@ -79,7 +82,7 @@ func (e *Env) proxyPods(ctx context.Context) (map[string][]string, error) {
 
 // proof asks one node. What could not be read is an entry of Errors, not a failure
 // of the others. The tables of other modes may well be unreadable: only mode's matter.
-func proof(ctx context.Context, n cluster.Node, mode string) journal.NodeProof {
+func proof(ctx context.Context, n cluster.Node, mode string, cilium bool) journal.NodeProof {
 	ctx, cancel := context.WithTimeout(ctx, 30*time.Second)
 	defer cancel()
 	p := journal.NodeProof{
@@ -96,11 +99,16 @@ func proof(ctx context.Context, n cluster.Node, mode string) journal.NodeProof {
 	keep("sysctls", readSysctls(ctx, n, p.Sysctls))
 	for table, argv := range ruleTables() {
 		out, err := cluster.Output(ctx, n, argv[0], argv[1:]...)
-		if table != mode && err != nil {
+		// Without its module ipvs has no table, and no leftovers either.
+		if table == "ipvs" && table != mode && err != nil {
 			continue
 		}
 		p.Rules[table] = serviceRules(out)
 		keep("rules."+table, err)
+	}
+	if cilium {
+		p.Cilium, err = ciliumProof(ctx, n)
+		keep("cilium", err)
 	}
 	links, err := n.Interfaces(ctx)
 	keep("links", err)
@@ -108,6 +116,39 @@ func proof(ctx context.Context, n cluster.Node, mode string) journal.NodeProof {
 		p.Links = append(p.Links, l.Name)
 	}
 	return p
+}
+
+// ciliumProof asks a node's agent, inside the agent's container: there is its socket.
+// Its /proc is of its own PID namespace, and cilium-dbg finds the BPF maps through it.
+func ciliumProof(ctx context.Context, n cluster.Node) (*journal.CiliumProof, error) {
+	const inAgent = `exec nsenter --target "$(pgrep -o -x cilium-agent)" --mount --pid -- `
+	status, err := cluster.Output(ctx, n, "sh", "-c", inAgent+`cilium-dbg status -o json`)
+	if err != nil {
+		return nil, err
+	}
+	var whole struct {
+		Replacement json.RawMessage `json:"kube-proxy-replacement"`
+	}
+	if err := json.Unmarshal([]byte(status), &whole); err != nil {
+		return nil, fmt.Errorf("read cilium-dbg status: %w", err)
+	}
+	list, err := cluster.Output(ctx, n, "sh", "-c", inAgent+`cilium-dbg bpf lb list -o json`)
+	if err != nil {
+		return nil, err
+	}
+	var table map[string][]string
+	if err := json.Unmarshal([]byte(list), &table); err != nil {
+		return nil, fmt.Errorf("read cilium-dbg bpf lb list: %w", err)
+	}
+	p := &journal.CiliumProof{Replacement: whole.Replacement, Frontends: map[string][]string{}}
+	for address, entries := range table {
+		for _, e := range entries {
+			if strings.Contains(e, "LoadBalancer") {
+				p.Frontends[address] = append(p.Frontends[address], e)
+			}
+		}
+	}
+	return p, nil
 }
 
 // readSysctls reads all of them with one command: each value is one line.

@@ -7,6 +7,7 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"maps"
 	"slices"
@@ -71,8 +72,31 @@ func (e *Env) sweep(ctx context.Context, addrs []string, count int, interval tim
 	return found, nil
 }
 
-// announcer names the node behind a single responder.
-func (e *Env) announcer(macs []string) (journal.Node, bool) {
+// RemoteAnnouncer names the node that answers for the Service whose backends are off it.
+func (e *Env) RemoteAnnouncer(ctx context.Context) (string, error) {
+	var objs journal.Objects
+	if err := e.services(ctx, &objs); err != nil {
+		return "", err
+	}
+	for _, s := range objs.Services {
+		if !s.BackendsOffAnnouncer || s.VIP == "" {
+			continue
+		}
+		found, err := e.Responders(ctx, []string{s.VIP})
+		if err != nil {
+			return "", err
+		}
+		n, ok := e.Announcer(found[s.VIP])
+		if !ok {
+			return "", fmt.Errorf("%s has no single announcer among the nodes (answered by %v)", s.VIP, found[s.VIP])
+		}
+		return n.Name, nil
+	}
+	return "", errors.New("no Service has its backends off its announcer")
+}
+
+// Announcer names the node behind a single responder.
+func (e *Env) Announcer(macs []string) (journal.Node, bool) {
 	if len(macs) != 1 {
 		return journal.Node{}, false
 	}

@@ -36,7 +36,11 @@ func (w *worker) baseline(ctx context.Context, phase journal.PlannedPhase) error
 // mutate breaks the cluster, observes it broken, restores it and observes it again.
 // The fault is undone whatever happened in between.
 func (w *worker) mutate(ctx context.Context, name string, broken, restored journal.PlannedPhase) error {
-	f, err := fault.New(name, fault.Target{Dynamic: w.env.Dynamic, MetalLB: w.env.MetalLB})
+	nodes, err := w.world.cluster.Nodes(ctx)
+	if err != nil {
+		return err
+	}
+	f, err := fault.New(name, fault.Target{Dynamic: w.env.Dynamic, MetalLB: w.env.MetalLB, Nodes: nodes, Announcer: w.env.RemoteAnnouncer})
 	if err != nil {
 		return err
 	}
@@ -57,7 +61,7 @@ func (w *worker) mutate(ctx context.Context, name string, broken, restored journ
 		if err == nil {
 			err = w.fault(ctx, name, journal.FaultVerify, func(ctx context.Context) (string, error) { return f.Verify(ctx, true) })
 		}
-		if err == nil {
+		if err == nil && fault.ShowsOnSegment(name) {
 			w.progress("wait for the segment to change and settle")
 			_, err = w.env.Settle(ctx, mutationSettleLimit, func(now map[string][]string) bool {
 				return !maps.EqualFunc(now, healthy, slices.Equal[[]string])

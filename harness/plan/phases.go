@@ -13,22 +13,22 @@ import (
 // check, and each mutation by its catchers and their consequences, once broken and
 // once restored.
 func Phases(sc *scenario.Scenario, skipMutations bool) []journal.PlannedPhase {
-	phases := []journal.PlannedPhase{{Name: journal.PhaseBaseline, Checks: judge.IDs()}}
+	applicable := judge.For(*sc)
+	phases := []journal.PlannedPhase{{Name: journal.PhaseBaseline, Checks: applicable, Expect: expectations(sc.Spec.Expect)}}
 	if skipMutations {
 		return phases
 	}
 	for _, m := range sc.Spec.Mutations {
 		concerned := map[string]bool{}
-		var expect []journal.Expect
-		for _, e := range m.Expect {
+		expect := expectations(m.Expect)
+		for _, e := range expect {
 			concerned[e.Check] = true
 			for _, c := range e.Consequences {
 				concerned[c] = true
 			}
-			expect = append(expect, journal.Expect{Check: e.Check, Code: e.Code, Consequences: e.Consequences})
 		}
 		var checks []string
-		for _, id := range judge.IDs() {
+		for _, id := range applicable {
 			if concerned[id] {
 				checks = append(checks, id)
 			}
@@ -38,6 +38,14 @@ func Phases(sc *scenario.Scenario, skipMutations bool) []journal.PlannedPhase {
 			journal.PlannedPhase{Name: journal.RestoredPhase(m.Name), Checks: checks})
 	}
 	return phases
+}
+
+func expectations(all []scenario.Expectation) []journal.Expect {
+	var out []journal.Expect
+	for _, e := range all {
+		out = append(out, journal.Expect{Check: e.Check, Code: e.Code, Consequences: e.Consequences})
+	}
+	return out
 }
 
 // Steps names a scenario's steps, in order.

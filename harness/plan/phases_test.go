@@ -5,6 +5,9 @@ package plan_test
 
 import (
 	"path/filepath"
+	"regexp"
+	"slices"
+	"strings"
 	"testing"
 
 	"github.com/stretchr/testify/require"
@@ -28,13 +31,31 @@ func TestCommittedScenariosFitTheCatalogue(t *testing.T) {
 	all, err := scenarios.All(scenario.Options{Mutations: fault.Names(), Checks: judge.IDs()})
 	require.NoError(t, err)
 	require.NotEmpty(t, all)
+	for _, sc := range all {
+		for _, phase := range plan.Phases(sc, false) {
+			for _, e := range phase.Expect {
+				require.Contains(t, phase.Checks, e.Check, "%s %s: the check does not apply to the scenario", sc.Metadata.Name, phase.Name)
+				check, _ := judge.Lookup(e.Check)
+				require.True(t, slices.ContainsFunc(check.Codes, func(pattern string) bool {
+					// N is a number, MODE a word.
+					re := regexp.QuoteMeta(pattern)
+					re = regexp.MustCompile(`\bN\b|\bM\b`).ReplaceAllString(re, "[0-9]+")
+					re = strings.ReplaceAll(re, "MODE", "[a-z]+")
+					return regexp.MustCompile("^" + re + "$").MatchString(e.Code)
+				}), "%s %s: check %s never gives the code %s", sc.Metadata.Name, phase.Name, e.Check, e.Code)
+				for _, c := range e.Consequences {
+					require.Contains(t, phase.Checks, c, "%s %s", sc.Metadata.Name, phase.Name)
+				}
+			}
+		}
+	}
 }
 
 func TestPhases(t *testing.T) {
 	phases := plan.Phases(iptables(t), false)
-	require.Len(t, phases, 3)
+	require.Len(t, phases, 5)
 	require.Equal(t, "baseline", phases[0].Name)
-	require.Equal(t, judge.IDs(), phases[0].Checks)
+	require.Equal(t, judge.For(*iptables(t)), phases[0].Checks)
 	require.Equal(t, "mutation/no-l2-advertisement", phases[1].Name)
 	require.Equal(t, "restored/no-l2-advertisement", phases[2].Name)
 	require.Equal(t, phases[1].Checks, phases[2].Checks, "what was broken is proved again")
@@ -48,7 +69,7 @@ func TestPhases(t *testing.T) {
 func TestSteps(t *testing.T) {
 	require.Equal(t, []string{
 		"create", "install metallb", "deploy", "baseline", "mutation/no-l2-advertisement",
-		"restored/no-l2-advertisement", "collect", "delete",
+		"restored/no-l2-advertisement", "mutation/ip-forward-off", "restored/ip-forward-off", "collect", "delete",
 	}, plan.Steps(iptables(t), false))
 }
 

@@ -15,6 +15,7 @@ import (
 	"k8s.io/client-go/dynamic"
 	"k8s.io/client-go/kubernetes"
 
+	"github.com/lbmatrix/lbmatrix/harness/cluster/await"
 	"github.com/lbmatrix/lbmatrix/harness/cluster/kind"
 	"github.com/lbmatrix/lbmatrix/harness/component"
 	"github.com/lbmatrix/lbmatrix/harness/docker"
@@ -70,26 +71,44 @@ func (w *worker) create(ctx context.Context) error {
 	return nil
 }
 
-// install installs a component with Helm and waits for its pods. A component other than
-// MetalLB is only installed: the data plane's own proof says whether it works.
+// install installs a component with Helm and waits for its pods. A component it knows
+// nothing of is only installed: the data plane's own proof says whether it works.
 func (w *worker) install(ctx context.Context, c scenario.Component) error {
 	release := component.Release{Name: c.Name, Namespace: c.Namespace, ChartDir: w.Charts[c.Name], Values: c.Values}
-	if c.Name != metallb {
-		return component.NewHelm(w.world.cluster.RESTConfig(), w.Dir, w.log).Install(ctx, release)
+	helm := component.NewHelm(w.world.cluster.RESTConfig(), w.Dir, w.log)
+	switch c.Name {
+	case metallb:
+		release.Defaults = component.MetalLBDefaults(c.Version)
+		if err := helm.Install(ctx, release); err != nil {
+			return err
+		}
+		m, err := w.metallb(c)
+		if err != nil {
+			return err
+		}
+		return m.WaitReady(ctx)
+	case cilium:
+		apiServer, err := w.world.cluster.ControlPlaneAddress(ctx)
+		if err != nil {
+			return err
+		}
+		release.Defaults = component.CiliumDefaults(c.Version, apiServer.String(), w.Scenario.Spec.Cluster.PodSubnet)
+		if err := helm.Install(ctx, release); err != nil {
+			return err
+		}
+		if err := component.WaitCilium(ctx, w.world.kube, c.Namespace, func(line string) { w.progress("%s", line) }); err != nil {
+			return err
+		}
+		return w.world.cluster.WaitNetwork(ctx)
 	}
-	release.Defaults = component.MetalLBDefaults(c.Version)
-	if err := component.NewHelm(w.world.cluster.RESTConfig(), w.Dir, w.log).Install(ctx, release); err != nil {
-		return err
-	}
-	m, err := w.metallb(c)
-	if err != nil {
-		return err
-	}
-	return m.WaitReady(ctx)
+	return helm.Install(ctx, release)
 }
 
-// metallb is the name of the component that announces.
-const metallb = "metallb"
+// The components the harness knows more of than their charts.
+const (
+	metallb = "metallb" // announces
+	cilium  = "cilium"  // connects pods, and may be the data plane
+)
 
 func (w *worker) metallb(c scenario.Component) (*component.MetalLB, error) {
 	return component.NewMetalLB(w.world.cluster.RESTConfig(), c.Name, c.Namespace, func(line string) { w.progress("%s", line) })
@@ -130,22 +149,56 @@ func (w *worker) deploy(ctx context.Context) error {
 		Client: w.world.kube, Image: w.BackendImage, Replicas: int32(w.Scenario.Spec.Backend.Replicas),
 		Progress: func(line string) { w.progress("%s", line) },
 	}
-	for _, step := range []func(context.Context) error{echo.ApplyBackend, echo.WaitReady, echo.ApplyServices} {
+	everywhere := func(ctx context.Context) error {
+		_, err := echo.PinRemote(ctx, "")
+		return err
+	}
+	for _, step := range []func(context.Context) error{echo.ApplyBackend, echo.WaitReady, everywhere, echo.ApplyServices} {
 		if err := step(ctx); err != nil {
 			return err
 		}
 	}
-	if _, _, err := echo.WaitAssigned(ctx); err != nil {
+	services, err := echo.WaitAssigned(ctx)
+	if err != nil {
 		return err
 	}
 	w.env = &observe.Env{
 		Scenario: w.Scenario, Journal: w.journal, Cluster: w.world.cluster, Kube: w.world.kube, Dynamic: w.world.dynamic,
-		Namespace: component.EchoNamespace, MetalLB: c.Namespace, Unassigned: segment.Unassigned, Probe: probePath,
+		Namespace: component.EchoNamespace, Remote: component.EchoRemote, Dir: w.Dir, MetalLB: c.Namespace, Unassigned: segment.Unassigned, Probe: probePath,
+		Progress: func(msg string) { w.progress("%s", msg) },
 	}
 	if w.env.Topology, err = observe.Topology(ctx, w.env); err != nil {
 		return err
 	}
-	return w.journal.Write(journal.KindTopology, w.env.Topology)
+	if err := w.journal.Write(journal.KindTopology, w.env.Topology); err != nil {
+		return err
+	}
+	return w.pinRemote(ctx, echo, services[component.EchoRemote].VIP.String())
+}
+
+// pinRemote moves the endpoints of the remote Service off the node that answers for its
+// VIP. That the VIP stays where it is, the checks see.
+func (w *worker) pinRemote(ctx context.Context, echo *component.Echo, vip string) error {
+	var announcer string
+	wait := await.Wait{For: "a node to announce " + vip, Within: settleLimit}
+	err := await.Until(ctx, wait, func(ctx context.Context) (bool, string, error) {
+		found, err := w.env.Responders(ctx, []string{vip})
+		if err != nil {
+			return false, "", err
+		}
+		n, ok := w.env.Announcer(found[vip])
+		announcer = n.Name
+		return ok, fmt.Sprintf("answered by %v", found[vip]), nil
+	})
+	if err != nil {
+		return err
+	}
+	n, err := echo.PinRemote(ctx, announcer)
+	if err != nil {
+		return err
+	}
+	w.progress("%s is announced by %s and has its %d backends elsewhere", component.EchoRemote, announcer, n)
+	return nil
 }
 
 // collectLimit bounds the gathering of logs.

@@ -40,10 +40,12 @@ const (
 	KindLoadError     = "load.error"     // LoadError
 	KindLoadHistogram = "load.histogram" // LoadHistogram
 	KindLoadPeers     = "load.peers"     // LoadPeers
+	KindCaptureFrame  = "capture.frame"  // CaptureFrame
 )
 
 // Why an instrument ended. Only ReasonDone says that all of the work asked for
-// was done; an instrument without a count or duration never ends so.
+// was done; an instrument without a count or duration never ends so, but for
+// capture, whose work is to listen until its stdin ends.
 const (
 	ReasonDone        = "done"
 	ReasonDeadline    = "deadline"
@@ -54,7 +56,7 @@ const (
 
 // Start is the body of the first record of a run.
 type Start struct {
-	Instrument  string          `json:"instrument"`          // "arp", "load", "serve", "idle", "forward"
+	Instrument  string          `json:"instrument"`          // "arp", "load", "capture", "serve", "idle", "forward"
 	Version     int             `json:"version"`             // WireVersion
 	Args        json.RawMessage `json:"args,omitempty"`      // the instrument's own arguments: ARPArgs, LoadArgs, ServeArgs, ForwardArgs
 	Host        string          `json:"host,omitempty"`      // the kernel's host name
@@ -70,7 +72,7 @@ type End struct {
 	Records     int64           `json:"records"`          // how many records the run wrote, this one included: equals its Seq
 	Reason      string          `json:"reason"`           // one of the Reason constants
 	Error       string          `json:"error,omitempty"`  // what went wrong, when Reason is ReasonError
-	Totals      json.RawMessage `json:"totals,omitempty"` // ARPTotals, LoadTotals, ServeTotals, ForwardTotals
+	Totals      json.RawMessage `json:"totals,omitempty"` // ARPTotals, LoadTotals, CaptureTotals, ServeTotals, ForwardTotals
 	MonotonicNS int64           `json:"monotonicNS"`      // CLOCK_MONOTONIC at Record.Time, ns since boot
 }
 
@@ -124,6 +126,28 @@ type ARPTotals struct {
 	Ignored       int    `json:"ignored"`       // valid frames about something else: another target, or a reply to another host
 	Malformed     int    `json:"malformed"`     // frames that are no valid ARP for IPv4 over Ethernet
 	KernelPackets uint32 `json:"kernelPackets"` // PACKET_STATISTICS: frames that passed the filter: also dropped ones, and this host's own answers
+	KernelDrops   uint32 `json:"kernelDrops"`   // PACKET_STATISTICS: frames lost because the socket buffer was full
+}
+
+// CaptureArgs is Start.Args of the capture instrument. It keeps every UDP datagram
+// and every TCP segment with SYN from or to one of the addresses.
+type CaptureArgs struct {
+	Addresses []netip.Addr `json:"addresses"`
+	SnapLen   int          `json:"snapLen"` // bytes of a frame that are kept
+}
+
+// CaptureFrame is one frame, as the host sent or received it.
+type CaptureFrame struct {
+	AtNS     int64  `json:"atNS"`               // kernel timestamp (SO_TIMESTAMPNS)
+	Outgoing bool   `json:"outgoing,omitempty"` // this host sent it
+	Length   int    `json:"length"`             // of the whole frame, in bytes
+	Data     []byte `json:"data"`               // its first CaptureArgs.SnapLen bytes, base64, from the Ethernet header on, without VLAN tag
+}
+
+// CaptureTotals is End.Totals of the capture instrument.
+type CaptureTotals struct {
+	Frames        int    `json:"frames"`        // CaptureFrame records
+	KernelPackets uint32 `json:"kernelPackets"` // PACKET_STATISTICS: frames that passed the filter, dropped ones included
 	KernelDrops   uint32 `json:"kernelDrops"`   // PACKET_STATISTICS: frames lost because the socket buffer was full
 }
 
@@ -249,6 +273,21 @@ type LoadTotals struct {
 	ErrorKinds     map[string]int64      `json:"errorKinds,omitempty"` // by LoadError.ErrorKind
 	WarmupExcluded int64                 `json:"warmupExcluded"`       // successes kept out of the histograms
 	Targets        map[string]LoadTotals `json:"targets,omitempty"`    // by target name; nil within one
+	StealRatio     float64               `json:"stealRatio,omitempty"` // of the machine's CPU time during the run, 0 to 1, that its hypervisor gave to others; not within a target
+}
+
+// Behind says that the client did not keep its schedule for one of its targets: it left
+// requests unsent, or sent more than the share lateShare of them late.
+func (t LoadTotals) Behind(lateShare float64) bool {
+	if t.Dropped > 0 || float64(t.Late) > lateShare*float64(t.Scheduled) {
+		return true
+	}
+	for _, target := range t.Targets {
+		if target.Behind(lateShare) {
+			return true
+		}
+	}
+	return false
 }
 
 // ServeArgs is Start.Args of the backend. An empty address is a protocol not served.

@@ -62,3 +62,14 @@ func TestDecode(t *testing.T) {
 	_, err = probe.Decode[probe.ARPProbe](probe.Record{Seq: 7, Kind: probe.KindARPProbe, Body: json.RawMessage(`{"probe":"x"}`)})
 	require.ErrorContains(t, err, "decode record 7 (arp.probe)")
 }
+
+func TestBehind(t *testing.T) {
+	const half = 0.5
+	late := func(n int64) probe.LoadTotals { return probe.LoadTotals{Scheduled: 100, Late: n} }
+	require.False(t, late(50).Behind(half))
+	require.True(t, late(51).Behind(half))
+	require.True(t, probe.LoadTotals{Scheduled: 100, Dropped: 1}.Behind(half), "unsent")
+	require.False(t, probe.LoadTotals{}.Behind(half))
+	both := probe.LoadTotals{Scheduled: 200, Late: 60, Targets: map[string]probe.LoadTotals{"vip": late(55), "nodeport": late(5)}}
+	require.True(t, both.Behind(half), "one target alone")
+}

@@ -4,13 +4,17 @@
 package runner
 
 import (
+	"context"
 	"errors"
 	"path/filepath"
+	"strings"
 
 	"github.com/lbmatrix/lbmatrix/harness/artifact"
 	"github.com/lbmatrix/lbmatrix/harness/docker"
 	"github.com/lbmatrix/lbmatrix/harness/journal"
 	"github.com/lbmatrix/lbmatrix/harness/plan"
+	"github.com/lbmatrix/lbmatrix/harness/preflight"
+	"github.com/lbmatrix/lbmatrix/harness/scenario"
 )
 
 // stepPrepare is the step before a worker starts: finding the daemon, making the artifacts.
@@ -28,22 +32,55 @@ func notStarted(c plan.Config, cause error) error {
 	if err != nil {
 		return err
 	}
-	if fix := remedy(cause); fix != "" {
-		err = j.Write(journal.KindUnsupported, journal.Unsupported{Missing: []string{cause.Error()}, Fix: fix})
-		return errors.Join(err, j.Close(journal.ReasonDone, nil))
+	if u := unsupported(cause); u != nil {
+		return errors.Join(j.Write(journal.KindUnsupported, *u), j.Close(journal.ReasonDone, nil))
 	}
 	err = j.Write(journal.KindStepEnd, journal.Step{Name: stepPrepare, Error: cause.Error()})
 	return errors.Join(err, j.Close(journal.ReasonFailed, cause))
 }
 
-// remedy says how to get what this machine lacks, or "" where nothing is lacking and
-// the harness itself failed.
-func remedy(cause error) string {
-	switch {
-	case errors.Is(cause, docker.ErrNoDaemon):
-		return "Start a Docker daemon: `make docker` does on Debian, in a namespace of its own"
-	case errors.Is(cause, artifact.ErrNoRegistry):
-		return "Run with --source go-module"
+// unsupportedError is a scenario that this machine cannot run.
+type unsupportedError struct{ journal.Unsupported }
+
+func (e *unsupportedError) Error() string { return strings.Join(e.Missing, "; ") + ". " + e.Fix }
+
+// unsupported says what this machine lacks and how to get it, or nil where nothing is
+// lacking and the harness itself failed.
+func unsupported(cause error) *journal.Unsupported {
+	lacks := func(fix string) *journal.Unsupported {
+		return &journal.Unsupported{Missing: []string{cause.Error()}, Fix: fix}
 	}
-	return ""
+	var known *unsupportedError
+	switch {
+	case errors.As(cause, &known):
+		return &known.Unsupported
+	case errors.Is(cause, docker.ErrNoDaemon):
+		return lacks("Start a Docker daemon: `make docker` does on Debian, in a namespace of its own")
+	case errors.Is(cause, artifact.ErrNoRegistry):
+		return lacks("Run with --source go-module")
+	}
+	return nil
+}
+
+// preflightCheck asks the kernel of the daemon's machine before anything is built. That of
+// a daemon elsewhere cannot be asked from here: its nodes will tell.
+func preflightCheck(ctx context.Context, d *docker.Client, sc *scenario.Scenario) error {
+	if len(preflight.Needs(sc)) == 0 {
+		return nil
+	}
+	info, err := d.Info(ctx)
+	if err != nil {
+		return err
+	}
+	kernel, err := preflight.Running()
+	if err != nil {
+		return err
+	}
+	if info.KernelVersion != kernel.Release {
+		return nil
+	}
+	if u := preflight.Check(ctx, kernel, sc); u != nil {
+		return &unsupportedError{*u}
+	}
+	return nil
 }

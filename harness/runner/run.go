@@ -229,6 +229,9 @@ func (r *execution) configure(ctx context.Context, sc *scenario.Scenario, dir st
 		return c, err
 	}
 	c.DockerHost = d.Host
+	if err := preflightCheck(ctx, d, sc); err != nil {
+		return c, err
+	}
 	started := time.Now()
 	if r.store == nil {
 		if r.store, err = artifact.Open(artifact.Options{Source: r.Source, Progress: r.Artifacts}); err != nil {

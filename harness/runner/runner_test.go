@@ -78,7 +78,7 @@ func TestWorkerThatDidNothingIsBroken(t *testing.T) {
 	require.Len(t, events, 1)
 	s, err := Suite(c.Dir)
 	require.NoError(t, err)
-	require.Len(t, s.Cells, len(judge.IDs()))
+	require.Len(t, s.Cells, len(judge.For(*c.Scenario)))
 	for _, cell := range s.Cells {
 		require.Equal(t, judge.ResultBroken, cell.Result)
 	}

@@ -16,7 +16,7 @@ import (
 const (
 	kebabPattern      = `^[a-z][a-z0-9]*(-[a-z0-9]+)*$`
 	linePattern       = `^\S(.*\S)?$`
-	codePattern       = `^[a-z][a-z0-9-]*(=[!-~]+)?$`
+	codePattern       = `^[a-z][a-z0-9_-]*(=[!-~]+)?$`
 	kubernetesPattern = `^v[0-9]+\.[0-9]+\.[0-9]+(-[0-9A-Za-z.-]+)?$`
 	versionPattern    = `^v?[0-9]+\.[0-9]+\.[0-9]+(-[0-9A-Za-z.-]+)?(\+[0-9A-Za-z.-]+)?$`
 	cidrPattern       = `^[0-9]{1,3}(\.[0-9]{1,3}){3}/[0-9]{1,2}$`

@@ -56,11 +56,19 @@ func drawScenario(t *rapid.T) *scenario.Scenario {
 		},
 	}
 	p := &s.Spec
-	p.DataPlane.Proxy = rapid.SampledFrom([]scenario.Proxy{"iptables", "ipvs", "nftables"}).Draw(t, "proxy")
-	p.DataPlane.Forwarding = rapid.SampledFrom([]scenario.Forwarding{"", "snat", "dsr"}).Draw(t, "forwarding")
-	p.DataPlane.StrictARP = rapid.Bool().Draw(t, "strictARP")
+	p.DataPlane.Proxy = rapid.SampledFrom([]scenario.Proxy{"iptables", "ipvs", "nftables", "cilium"}).Draw(t, "proxy")
+	cni, forwardings := scenario.CNIStatic, []scenario.Forwarding{"", "snat"}
+	if p.DataPlane.Proxy == scenario.ProxyCilium || rapid.Bool().Draw(t, "cilium as CNI") {
+		cni = scenario.CNICilium
+		p.Components = []scenario.Component{{Name: "cilium", Version: "v1.19.1", Namespace: "kube-system"}}
+	}
+	if p.DataPlane.Proxy == scenario.ProxyCilium {
+		forwardings = append(forwardings, "dsr", "hybrid")
+	}
+	p.DataPlane.Forwarding = rapid.SampledFrom(forwardings).Draw(t, "forwarding")
+	p.DataPlane.StrictARP = p.DataPlane.Proxy == scenario.ProxyIPVS && rapid.Bool().Draw(t, "strictARP")
 	p.Cluster = scenario.Cluster{
-		Kubernetes: "v1.35.4", CNI: scenario.CNIStatic,
+		Kubernetes: "v1.35.4", CNI: cni,
 		Workers:               rapid.IntRange(1, 9).Draw(t, "workers"),
 		PodSubnet:             rapid.SampledFrom([]string{"", "10.0.0.0/16", "192.168.0.0/20"}).Draw(t, "podSubnet"),
 		ControlPlaneAnnounces: rapid.Bool().Draw(t, "announces"),

@@ -27,7 +27,7 @@ type rule struct {
 // rules gives the rule of each field by its path. A path without one allows what
 // its type allows.
 func rules(known Options) map[string]rule {
-	proxies := []string{string(ProxyIPTables), string(ProxyIPVS), string(ProxyNFTables)}
+	proxies := []string{string(ProxyIPTables), string(ProxyIPVS), string(ProxyNFTables), string(ProxyCilium)}
 	name := rule{pattern: kebabPattern, check: checkKebab}
 	checkID := rule{oneOf: known.Checks, pattern: kebabPattern, check: checkKebab}
 	consequences := rule{uniqueItems: true}
@@ -37,11 +37,11 @@ func rules(known Options) map[string]rule {
 		"metadata.name":                            {maxLength: 50, pattern: kebabPattern, check: checkKebab},
 		"metadata.title":                           {maxLength: 120, pattern: linePattern, check: checkLine},
 		"spec.dataPlane.proxy":                     {oneOf: proxies},
-		"spec.dataPlane.forwarding":                {oneOf: []string{string(ForwardingSNAT), string(ForwardingDSR)}},
+		"spec.dataPlane.forwarding":                {oneOf: []string{string(ForwardingSNAT), string(ForwardingDSR), string(ForwardingHybrid)}},
 		"spec.cluster.provider":                    {oneOf: []string{"kind"}},
 		"spec.cluster.kubernetes":                  {pattern: kubernetesPattern, check: checkKubernetes},
 		"spec.cluster.workers":                     between(1, 9),
-		"spec.cluster.cni":                         {oneOf: []string{string(CNIStatic)}},
+		"spec.cluster.cni":                         {oneOf: []string{string(CNIStatic), string(CNICilium)}},
 		"spec.cluster.podSubnet":                   {pattern: cidrPattern, check: checkCIDR(8, 20)},
 		"spec.cluster.serviceSubnet":               {pattern: cidrPattern, check: checkCIDR(12, 24)},
 		"spec.components":                          {minItems: 1},
@@ -62,6 +62,10 @@ func rules(known Options) map[string]rule {
 		"spec.limits.latencyRatioP90":              {above: new(1.0), max: new(1000.0)},
 		"spec.limits.maxLateRatio":                 {above: new(0.0), max: new(1.0)},
 		"spec.limits.backendSkewAlpha":             {above: new(0.0), below: new(1.0)},
+		"spec.expect[].check":                      checkID,
+		"spec.expect[].code":                       {maxLength: 120, pattern: codePattern, check: checkCode},
+		"spec.expect[].consequences":               consequences,
+		"spec.expect[].consequences[]":             checkID,
 		"spec.mutations[].name":                    {oneOf: known.Mutations, pattern: name.pattern, check: name.check},
 		"spec.mutations[].expect":                  {minItems: 1},
 		"spec.mutations[].expect[].check":          checkID,

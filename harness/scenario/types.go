@@ -30,13 +30,14 @@ type Metadata struct {
 
 // Spec is the body of a scenario.
 type Spec struct {
-	DataPlane    DataPlane    `yaml:"dataPlane" json:"dataPlane" jsonschema:"the data plane that must be proved to be running"`
-	Cluster      Cluster      `yaml:"cluster" json:"cluster" jsonschema:"the cluster that is created"`
-	Components   []Component  `yaml:"components" json:"components" jsonschema:"installed with Helm, in this order"`
-	LoadBalancer LoadBalancer `yaml:"loadBalancer" json:"loadBalancer" jsonschema:"the load-balancer addresses and how they are announced"`
-	Backend      Backend      `yaml:"backend,omitempty" json:"backend,omitempty" jsonschema:"the workload behind the load balancer"`
-	Limits       Limits       `yaml:"limits,omitempty" json:"limits,omitempty" jsonschema:"what the checks allow; every field has a default"`
-	Mutations    []Mutation   `yaml:"mutations,omitempty" json:"mutations,omitempty" jsonschema:"ways the healthy cluster is broken to prove that the named checks catch it"`
+	DataPlane    DataPlane     `yaml:"dataPlane" json:"dataPlane" jsonschema:"the data plane that must be proved to be running"`
+	Cluster      Cluster       `yaml:"cluster" json:"cluster" jsonschema:"the cluster that is created"`
+	Components   []Component   `yaml:"components" json:"components" jsonschema:"installed with Helm, in this order"`
+	LoadBalancer LoadBalancer  `yaml:"loadBalancer" json:"loadBalancer" jsonschema:"the load-balancer addresses and how they are announced"`
+	Backend      Backend       `yaml:"backend,omitempty" json:"backend,omitempty" jsonschema:"the workload behind the load balancer"`
+	Limits       Limits        `yaml:"limits,omitempty" json:"limits,omitempty" jsonschema:"what the checks allow; every field has a default"`
+	Expect       []Expectation `yaml:"expect,omitempty" json:"expect,omitempty" jsonschema:"makes the scenario itself a known-bad one: which checks must catch it, with which code"`
+	Mutations    []Mutation    `yaml:"mutations,omitempty" json:"mutations,omitempty" jsonschema:"ways the healthy cluster is broken to prove that the named checks catch it"`
 }
 
 // Proxy says who programs Services.
@@ -47,6 +48,7 @@ const (
 	ProxyIPTables Proxy = "iptables"
 	ProxyIPVS     Proxy = "ipvs"
 	ProxyNFTables Proxy = "nftables"
+	ProxyCilium   Proxy = "cilium" // Cilium's kube-proxy replacement: there is no kube-proxy
 )
 
 // Forwarding is how a request that enters at the announcer reaches a backend elsewhere.
@@ -54,30 +56,36 @@ type Forwarding string
 
 // The forwarding modes.
 const (
-	ForwardingSNAT Forwarding = "snat"
-	ForwardingDSR  Forwarding = "dsr"
+	ForwardingSNAT   Forwarding = "snat"   // through the announcer, which rewrites the source
+	ForwardingDSR    Forwarding = "dsr"    // direct server return: the backend's node answers the client itself
+	ForwardingHybrid Forwarding = "hybrid" // DSR for TCP, SNAT for UDP
 )
 
 // DataPlane is what the scenario claims to run, and what dataplane-active proves.
 type DataPlane struct {
-	Proxy      Proxy      `yaml:"proxy" json:"proxy" jsonschema:"iptables, ipvs or nftables: kube-proxy's mode"`
-	Forwarding Forwarding `yaml:"forwarding,omitempty" json:"forwarding,omitempty" jsonschema:"snat (default) or dsr"`
+	Proxy      Proxy      `yaml:"proxy" json:"proxy" jsonschema:"iptables, ipvs or nftables: kube-proxy's mode; cilium: its kube-proxy replacement, without kube-proxy"`
+	Forwarding Forwarding `yaml:"forwarding,omitempty" json:"forwarding,omitempty" jsonschema:"snat (default); dsr or hybrid (DSR for TCP, SNAT for UDP) with proxy cilium"`
 	StrictARP  bool       `yaml:"strictARP,omitempty" json:"strictARP,omitempty" jsonschema:"kube-proxy's ipvs.strictARP; only read in ipvs mode"`
 }
 
 // CNI says how pods are connected.
 type CNI string
 
-// CNIStatic is ptp with host-local addresses and a route per peer node, written by
-// the harness: no agent, nothing that could interfere with what is measured.
-const CNIStatic CNI = "static"
+// The ways of connecting pods.
+const (
+	// CNIStatic is ptp with host-local addresses and a route per peer node, written by
+	// the harness: no agent, nothing that could interfere with what is measured.
+	CNIStatic CNI = "static"
+	// CNICilium is the component cilium, with the node's podCIDR (ipam.mode kubernetes).
+	CNICilium CNI = "cilium"
+)
 
 // Cluster is the cluster under test.
 type Cluster struct {
 	Provider              string `yaml:"provider,omitempty" json:"provider,omitempty" jsonschema:"kind (default)"`
 	Kubernetes            string `yaml:"kubernetes" json:"kubernetes" jsonschema:"version, for example v1.35.4"`
 	Workers               int    `yaml:"workers" json:"workers" jsonschema:"number of worker nodes, 1 to 9; there is one control plane"`
-	CNI                   CNI    `yaml:"cni" json:"cni" jsonschema:"static: ptp and host-local with a route per peer node"`
+	CNI                   CNI    `yaml:"cni" json:"cni" jsonschema:"static: ptp and host-local with a route per peer node; cilium: the component cilium"`
 	PodSubnet             string `yaml:"podSubnet,omitempty" json:"podSubnet,omitempty" jsonschema:"IPv4 CIDR, default 10.244.0.0/16"`
 	ServiceSubnet         string `yaml:"serviceSubnet,omitempty" json:"serviceSubnet,omitempty" jsonschema:"IPv4 CIDR, default 10.96.0.0/16"`
 	ControlPlaneAnnounces bool   `yaml:"controlPlaneAnnounces,omitempty" json:"controlPlaneAnnounces,omitempty" jsonschema:"remove the label node.kubernetes.io/exclude-from-external-load-balancers from the control plane, so that it may announce"`

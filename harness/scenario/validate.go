@@ -6,6 +6,7 @@ package scenario
 import (
 	"fmt"
 	"net/netip"
+	"slices"
 
 	"go.yaml.in/yaml/v3"
 )
@@ -13,6 +14,11 @@ import (
 // validate finds what no field shows alone. The defaults must be filled in.
 func (l *loader) validate(s *Scenario) {
 	l.subnets(s.Spec.Cluster)
+	l.dataPlane(s.Spec)
+	l.expectations(s.Spec.Expect, "spec")
+	if at := l.at["spec.mutations"]; len(s.Spec.Expect) > 0 && len(s.Spec.Mutations) > 0 && at != nil {
+		l.report(at, "spec.mutations: a known-bad scenario (spec.expect) has no healthy baseline to break", "make two scenarios of it")
+	}
 	components := map[string]*yaml.Node{}
 	for i, c := range s.Spec.Components {
 		l.unique(components, c.Name, fmt.Sprintf("spec.components[%d].name", i), "component")
@@ -20,7 +26,7 @@ func (l *loader) validate(s *Scenario) {
 	mutations := map[string]*yaml.Node{}
 	for i, m := range s.Spec.Mutations {
 		l.unique(mutations, m.Name, fmt.Sprintf("spec.mutations[%d].name", i), "mutation")
-		l.expectations(m, fmt.Sprintf("spec.mutations[%d]", i))
+		l.expectations(m.Expect, fmt.Sprintf("spec.mutations[%d]", i))
 	}
 }
 
@@ -41,19 +47,45 @@ func (l *loader) subnets(c Cluster) {
 	l.report(l.at[field], field+" overlaps "+other, "choose networks that share no address")
 }
 
-// expectations refuses a check that is both what must catch a mutation and a mere
+// dataPlane refuses what no cluster can be.
+func (l *loader) dataPlane(s Spec) {
+	known := rules(Options{})
+	if problem, _ := known["spec.dataPlane.proxy"].text(string(s.DataPlane.Proxy)); problem != "" {
+		return // reported where it was decoded; one mistake is enough
+	}
+	refuse := func(field, problem, suggestion string) {
+		if at := l.at[field]; at != nil {
+			l.report(at, field+": "+problem, suggestion)
+		}
+	}
+	cilium := slices.ContainsFunc(s.Components, func(c Component) bool { return c.Name == "cilium" })
+	if s.DataPlane.Proxy == ProxyCilium && s.Cluster.CNI != CNICilium {
+		refuse("spec.cluster.cni", "proxy cilium needs Cilium as CNI", "write cni: cilium")
+	}
+	if s.Cluster.CNI == CNICilium && !cilium {
+		refuse("spec.cluster.cni", "there is no component cilium", "add one to spec.components")
+	}
+	if s.DataPlane.Forwarding != ForwardingSNAT && s.DataPlane.Proxy != ProxyCilium {
+		refuse("spec.dataPlane.forwarding", fmt.Sprintf("kube-proxy has no %s", s.DataPlane.Forwarding), "write snat, or proxy: cilium")
+	}
+	if s.DataPlane.StrictARP && s.DataPlane.Proxy != ProxyIPVS {
+		refuse("spec.dataPlane.strictARP", "only kube-proxy in ipvs mode reads it", "remove it")
+	}
+}
+
+// expectations refuses a check that is both what must catch a known-bad and a mere
 // consequence of it, or that is named twice: its cell could not be told.
-func (l *loader) expectations(m Mutation, path string) {
+func (l *loader) expectations(expect []Expectation, path string) {
 	checks := map[string]*yaml.Node{}
-	for i, e := range m.Expect {
+	for i, e := range expect {
 		l.unique(checks, e.Check, fmt.Sprintf("%s.expect[%d].check", path, i), "check")
 	}
-	for i, e := range m.Expect {
+	for i, e := range expect {
 		consequences := map[string]*yaml.Node{}
 		for j, check := range e.Consequences {
 			at := fmt.Sprintf("%s.expect[%d].consequences[%d]", path, i, j)
 			if catcher := checks[check]; check != "" && catcher != nil && l.at[at] != nil {
-				l.report(l.at[at], fmt.Sprintf("%s: check %q must catch this mutation already", at, clip(check)),
+				l.report(l.at[at], fmt.Sprintf("%s: check %q must catch this already", at, clip(check)),
 					fmt.Sprintf("remove it here or at line %d", catcher.Line))
 				continue
 			}

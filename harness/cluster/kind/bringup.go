@@ -15,6 +15,7 @@ import (
 	"k8s.io/client-go/kubernetes"
 
 	"github.com/lbmatrix/lbmatrix/harness/cluster"
+	"github.com/lbmatrix/lbmatrix/harness/scenario"
 )
 
 // kubernetes sets up the nodes' network and runs kubeadm on them.
@@ -24,10 +25,14 @@ func (c *Cluster) kubernetes(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	if err := c.connectPods(ctx, members); err != nil {
-		return err
+	// Without a network of ours the nodes become Ready when a component brings one.
+	static := c.o.Scenario.Spec.Cluster.CNI == scenario.CNIStatic
+	if static {
+		if err := c.connectPods(ctx, members); err != nil {
+			return err
+		}
+		c.took("node networks", begin)
 	}
-	c.took("node networks", begin)
 
 	begin = time.Now()
 	c.o.Progress("starting the control plane")
@@ -56,14 +61,20 @@ func (c *Cluster) kubernetes(ctx context.Context) error {
 				return join(gctx, &c.o, n, discovery)
 			})
 		}
+		if !static {
+			defer c.took("nodes registered", begin)
+			return waitRegistered(gctx, client, members, c.o.Progress)
+		}
 		defer c.took("nodes ready", begin)
 		return waitReady(gctx, client, members, c.o.Progress)
 	})
 	if err := g.Wait(); err != nil {
 		return err
 	}
-	if err := c.waitServices(ctx); err != nil {
-		return err
+	if c.o.Scenario.Spec.DataPlane.Proxy != scenario.ProxyCilium {
+		if err := c.WaitServices(ctx); err != nil {
+			return err
+		}
 	}
 	if !c.o.Scenario.Spec.Cluster.ControlPlaneAnnounces {
 		return nil

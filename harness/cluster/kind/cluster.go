@@ -73,6 +73,16 @@ func (c *Cluster) Nodes(context.Context) ([]cluster.Node, error) {
 	return out, nil
 }
 
+// ControlPlaneAddress is where the API server is on the segment: the one address of it
+// that does not need the Services it is to provide.
+func (c *Cluster) ControlPlaneAddress(ctx context.Context) (netip.Addr, error) {
+	d, err := inspect(ctx, c.o.Docker, c.nodes[0].name)
+	if err != nil {
+		return netip.Addr{}, err
+	}
+	return d.address.Addr(), nil
+}
+
 // Client implements cluster.Cluster.
 func (c *Cluster) Client(context.Context) (cluster.Host, error) { return c.client, nil }
 

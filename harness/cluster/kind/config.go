@@ -53,14 +53,11 @@ func renderConfig(name string, s *scenario.Scenario, controlPlane, worker string
 			PodSubnet:         podSubnet(s),
 			ServiceSubnet:     serviceSubnet(s),
 			DisableDefaultCNI: true,
-			KubeProxyMode:     v1alpha4.ProxyMode(s.Spec.DataPlane.Proxy),
+			KubeProxyMode:     kubeProxyMode(s.Spec.DataPlane.Proxy),
 		},
 		Nodes: []v1alpha4.Node{{Role: v1alpha4.ControlPlaneRole, Image: controlPlane}},
 	}
-	cfg.KubeadmConfigPatches = []string{controlPlanePatch}
-	if kubelet != "" {
-		cfg.KubeadmConfigPatches = append(cfg.KubeadmConfigPatches, kubelet)
-	}
+	cfg.KubeadmConfigPatches = []string{controlPlanePatch, kubelet}
 	if s.Spec.DataPlane.Proxy == scenario.ProxyIPVS {
 		cfg.KubeadmConfigPatches = append(cfg.KubeadmConfigPatches, strictARPPatch(s.Spec.DataPlane.StrictARP))
 	}
@@ -77,6 +74,15 @@ func renderConfig(name string, s *scenario.Scenario, controlPlane, worker string
 		return nil, fmt.Errorf("render kind config: %w", err)
 	}
 	return out.Bytes(), nil
+}
+
+// kubeProxyMode is kind's name for the scenario's proxy. "none", which leaves kube-proxy
+// out, is a value of kind's that its public constants do not list.
+func kubeProxyMode(p scenario.Proxy) v1alpha4.ProxyMode {
+	if p == scenario.ProxyCilium {
+		return "none"
+	}
+	return v1alpha4.ProxyMode(p)
 }
 
 // controlPlanePatch: node CIDRs are given out by this package, which so can configure
@@ -107,8 +113,14 @@ func strictARPPatch(strict bool) string {
 	return fmt.Sprintf("kind: KubeProxyConfiguration\nipvs:\n  strictARP: %t\n", strict)
 }
 
+// syncFrequency is how often kubelet looks at each pod again, and so how soon a pod
+// sees a Secret that was filled after it started: MetalLB's controller serves only once
+// it finds its own certificate in such a mount. The default of 1 min makes an install
+// that takes 6 s take up to 60 now and then.
+const syncFrequency = "syncFrequency: 5s"
+
 func kubeletPatch(kubernetes string, facts hostFacts) (string, error) {
-	var lines []string
+	lines := []string{syncFrequency}
 	if facts.CgroupV1 {
 		minor, err := minorVersion(kubernetes)
 		switch {
@@ -123,9 +135,6 @@ func kubeletPatch(kubernetes string, facts hostFacts) (string, error) {
 	}
 	if facts.NoSysResource {
 		lines = append(lines, "featureGates:", "  KubeletInUserNamespace: true")
-	}
-	if len(lines) == 0 {
-		return "", nil
 	}
 	return "kind: KubeletConfiguration\n" + strings.Join(lines, "\n") + "\n", nil
 }

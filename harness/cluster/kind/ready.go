@@ -86,11 +86,59 @@ func assignPodCIDRs(ctx context.Context, c kubernetes.Interface, nodes []corev1.
 	return nil
 }
 
-// waitServices waits until the API server's Service address works on every node, that
+// waitRegistered waits until every node is known to the API server and has its pod
+// subnet: what a component that connects pods needs.
+func waitRegistered(ctx context.Context, c kubernetes.Interface, members []member, progress func(string)) error {
+	w := await.Wait{
+		For: fmt.Sprintf("%d nodes to register", len(members)), Within: readyWait, Every: pollFast,
+		Changed: func(s string) { progress("nodes: " + s) },
+	}
+	return await.Until(ctx, w, func(ctx context.Context) (bool, string, error) {
+		list, err := c.CoreV1().Nodes().List(ctx, metav1.ListOptions{})
+		if err != nil {
+			return false, "", err
+		}
+		known := 0
+		for _, m := range members {
+			if slices.ContainsFunc(list.Items, func(n corev1.Node) bool { return n.Name == m.Name }) {
+				known++
+			}
+		}
+		return known == len(members), fmt.Sprintf("%d of %d registered", known, len(members)), assignPodCIDRs(ctx, c, list.Items, members)
+	})
+}
+
+// WaitNetwork waits until a component has connected the nodes: all are Ready and
+// Services work on them.
+func (c *Cluster) WaitNetwork(ctx context.Context) error {
+	client, err := kubernetes.NewForConfig(c.RESTConfig())
+	if err != nil {
+		return fmt.Errorf("wait for the network: %w", err)
+	}
+	members := make([]member, len(c.nodes))
+	for i, n := range c.nodes {
+		members[i] = member{Name: n.name}
+	}
+	list, err := client.CoreV1().Nodes().List(ctx, metav1.ListOptions{})
+	if err != nil {
+		return fmt.Errorf("wait for the network: %w", err)
+	}
+	for _, n := range list.Items {
+		if n.Spec.PodCIDR == "" {
+			return fmt.Errorf("wait for the network: node %s has no podCIDR", n.Name)
+		}
+	}
+	if err := waitReady(ctx, client, members, c.o.Progress); err != nil {
+		return err
+	}
+	return c.WaitServices(ctx)
+}
+
+// WaitServices waits until the API server's Service address works on every node, that
 // is until kube-proxy has programmed it. A pod that asks before that sends its SYN
 // past every rule, and repeats it on the same port, along the same dead path, until
 // its client gives up: MetalLB's controller was seen to lose 30 s that way.
-func (c *Cluster) waitServices(ctx context.Context) error {
+func (c *Cluster) WaitServices(ctx context.Context) error {
 	defer c.took("services work", time.Now())
 	url, err := apiServiceURL(serviceSubnet(c.o.Scenario))
 	if err != nil {

@@ -57,6 +57,7 @@ func (g *generator) run(ctx context.Context) (probe.LoadTotals, error) {
 		context.AfterFunc(requests, func() { timer.Stop() })
 	})()
 
+	before := readCPU()
 	slots := make(chan struct{}, g.config.MaxInFlight)
 	var inFlight sync.WaitGroup
 	err := g.dispatch(ctx, func(number int64, target int, due time.Time) error {
@@ -81,6 +82,7 @@ func (g *generator) run(ctx context.Context) (probe.LoadTotals, error) {
 		err = context.Cause(ctx)
 	}
 	totals, finishErr := g.recorder.finish()
+	totals.StealRatio = before.stealRatio(readCPU())
 	if finishErr != nil {
 		err = finishErr
 	}

@@ -1,0 +1,193 @@
+// SPDX-License-Identifier: Apache-2.0
+// Copyright The lbmatrix Authors
+
+package observe
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/gopacket/gopacket"
+	"github.com/gopacket/gopacket/layers"
+	"github.com/gopacket/gopacket/pcapgo"
+
+	"github.com/lbmatrix/lbmatrix/harness/cluster"
+	"github.com/lbmatrix/lbmatrix/harness/journal"
+	"github.com/lbmatrix/lbmatrix/harness/probe"
+)
+
+// replyRequests is how many connections, and how many datagrams, the reply path is
+// read from. Each is a sample of its own; one would do on a data plane that is all of
+// one kind, and a mixture of which a share q answers otherwise is missed with
+// probability (1-q)^n.
+const replyRequests = 40
+
+// captureLead is how long the capture listens before the first request.
+const captureLead = 100 * time.Millisecond
+
+// observeReplyPath records the frames by which the client opens connections to, and
+// exchanges datagrams with, the VIP whose backends are off its announcer: where the
+// SYN goes, and who answers it.
+func observeReplyPath(ctx context.Context, e *Env, o *journal.Observation) error {
+	var objs journal.Objects
+	if err := e.services(ctx, &objs); err != nil {
+		return err
+	}
+	var remote *journal.Service
+	for i := range objs.Services {
+		if objs.Services[i].BackendsOffAnnouncer {
+			remote = &objs.Services[i]
+		}
+	}
+	if remote == nil || remote.VIP == "" {
+		return errors.New("no Service whose backends are off its announcer has a load-balancer address")
+	}
+	targets := []journal.Target{
+		{Name: remote.Name, Service: remote.Name, Kind: journal.TargetVIP, Protocol: "tcp", Address: hostPort(remote.VIP, remote.Port), Stream: journal.StreamReplyTCP},
+		{Name: remote.Name, Service: remote.Name, Kind: journal.TargetVIP, Protocol: "udp", Address: hostPort(remote.VIP, remote.UDPPort), Stream: journal.StreamReplyUDP},
+	}
+	if err := o.Write(journal.KindPaths, journal.Paths{Targets: targets}); err != nil {
+		return err
+	}
+	client, err := e.freshClient(ctx)
+	if err != nil {
+		return err
+	}
+	capture, err := e.capture(ctx, o, client, remote.VIP)
+	if err != nil {
+		return err
+	}
+	_, err = e.load(ctx, o, client, journal.StreamReplyTCP, probe.ModeHTTPNew, targets[:1], replyRequests, 0)
+	if err == nil {
+		_, err = e.load(ctx, o, client, journal.StreamReplyUDP, probe.ModeUDPEcho, targets[1:], replyRequests, 0)
+	}
+	return errors.Join(err, capture.end(e.Dir))
+}
+
+// running is a capture that goes on until its stdin is closed.
+type running struct {
+	closeStdin func()
+	done       chan error
+	lines      *firstLine
+	cancel     context.CancelFunc
+}
+
+// capture starts to record on a host, and returns once it listens.
+func (e *Env) capture(ctx context.Context, o *journal.Observation, h cluster.Host, addr string) (*running, error) {
+	ctx, cancel := context.WithTimeout(ctx, time.Minute+2*instrumentSlack)
+	stdin, closeStdin, err := openStdin()
+	if err != nil {
+		cancel()
+		return nil, err
+	}
+	r := &running{closeStdin: closeStdin, done: make(chan error, 1), cancel: cancel, lines: &firstLine{out: o.Stream(journal.StreamCapture), seen: make(chan struct{})}}
+	var stderr tail
+	go func() {
+		err := h.Run(ctx, cluster.Command{
+			Path: e.Probe, Args: []string{"capture", "--interface", segmentInterface, "--address", addr, "--deadline", (time.Minute + instrumentSlack).String()},
+			Stdin: stdin, Stdout: r.lines, Stderr: &stderr,
+		})
+		if err != nil {
+			err = fmt.Errorf("run instrument %s on %s: %w%s", journal.StreamCapture, h.Name(), err, stderr.said())
+		}
+		r.done <- err
+	}()
+	select {
+	case <-r.lines.seen:
+		select {
+		case <-time.After(captureLead):
+		case <-ctx.Done():
+		}
+		return r, nil
+	case err := <-r.done:
+		closeStdin()
+		cancel()
+		if err == nil {
+			err = errors.New("the capture ended before it began")
+		}
+		return nil, err
+	}
+}
+
+// end stops the capture and leaves its frames in dir as a pcapng file.
+func (r *running) end(dir string) error {
+	defer r.cancel()
+	time.Sleep(captureLead) // the last answer may still be on its way through the kernel
+	r.closeStdin()
+	if err := <-r.done; err != nil {
+		return err
+	}
+	if dir == "" {
+		return nil
+	}
+	return writePcapng(filepath.Join(dir, "captures"), r.lines.text())
+}
+
+// firstLine passes lines on, keeps them, and tells when the first one is there: an
+// instrument writes it when it listens.
+type firstLine struct {
+	out  io.Writer
+	mu   sync.Mutex
+	kept bytes.Buffer
+	once sync.Once
+	seen chan struct{}
+}
+
+func (f *firstLine) Write(p []byte) (int, error) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	n, err := f.out.Write(p)
+	f.kept.Write(p[:n])
+	if bytes.IndexByte(p[:n], '\n') >= 0 {
+		f.once.Do(func() { close(f.seen) })
+	}
+	return n, err
+}
+
+func (f *firstLine) text() []byte {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return f.kept.Bytes()
+}
+
+// writePcapng makes a file that Wireshark and tcpdump read of a capture's records. The
+// journal has the same frames; this one is for people. A phase's file is numbered.
+func writePcapng(dir string, records []byte) error {
+	if err := os.MkdirAll(dir, 0o755); err != nil {
+		return fmt.Errorf("write capture: %w", err)
+	}
+	existing, err := filepath.Glob(filepath.Join(dir, "reply-path-*.pcapng"))
+	if err != nil {
+		return fmt.Errorf("write capture: %w", err)
+	}
+	f, err := os.Create(filepath.Join(dir, "reply-path-"+strconv.Itoa(len(existing)+1)+".pcapng"))
+	if err != nil {
+		return fmt.Errorf("write capture: %w", err)
+	}
+	w, err := pcapgo.NewNgWriter(f, layers.LinkTypeEthernet)
+	if err != nil {
+		return errors.Join(fmt.Errorf("write capture: %w", err), f.Close())
+	}
+	for line := range strings.Lines(string(records)) {
+		var rec probe.Record
+		var frame probe.CaptureFrame
+		if json.Unmarshal([]byte(line), &rec) != nil || rec.Kind != probe.KindCaptureFrame || json.Unmarshal(rec.Body, &frame) != nil {
+			continue // the journal's reader says what is wrong with a line
+		}
+		info := gopacket.CaptureInfo{Timestamp: time.Unix(0, frame.AtNS), CaptureLength: len(frame.Data), Length: frame.Length}
+		if err := w.WritePacket(info, frame.Data); err != nil {
+			return errors.Join(fmt.Errorf("write capture: %w", err), f.Close())
+		}
+	}
+	return errors.Join(w.Flush(), f.Close())
+}

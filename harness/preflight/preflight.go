@@ -1,0 +1,65 @@
+// SPDX-License-Identifier: Apache-2.0
+// Copyright The lbmatrix Authors
+
+package preflight
+
+import (
+	"context"
+	"fmt"
+	"strings"
+
+	"github.com/lbmatrix/lbmatrix/harness/journal"
+	"github.com/lbmatrix/lbmatrix/harness/scenario"
+)
+
+// Needs lists what a scenario's data plane needs of the kernel of the machine its
+// nodes run on: containers share it and can bring none of it along.
+func Needs(s *scenario.Scenario) []Feature {
+	var out []Feature
+	switch s.Spec.DataPlane.Proxy {
+	case scenario.ProxyIPVS:
+		// kube-proxy binds VIPs to a dummy device, and its scheduler is rr unless told otherwise.
+		out = append(out, Feature{"CONFIG_IP_VS", "ip_vs"}, Feature{"CONFIG_IP_VS_RR", "ip_vs_rr"}, Feature{"CONFIG_DUMMY", "dummy"})
+	case scenario.ProxyNFTables:
+		out = append(out, Feature{"CONFIG_NF_TABLES", "nf_tables"})
+	}
+	if s.Spec.Cluster.CNI == scenario.CNICilium {
+		out = append(out, Feature{"CONFIG_BPF_SYSCALL", ""}, Feature{"CONFIG_CGROUP_BPF", ""},
+			Feature{"CONFIG_NET_CLS_BPF", "cls_bpf"}, Feature{"CONFIG_NET_SCH_INGRESS", "sch_ingress"})
+	}
+	return out
+}
+
+// Check says whether the kernel can run a scenario: nil when it can, or when nothing
+// readable says otherwise. A module that is there and not loaded is loaded.
+func Check(ctx context.Context, k *Kernel, s *scenario.Scenario) *journal.Unsupported {
+	var missing, fix []string
+	for _, f := range Needs(s) {
+		switch k.State(f) {
+		case Loadable:
+			if err := k.Load(ctx, f); err != nil {
+				missing = append(missing, fmt.Sprintf("kernel %s has module %s (%s) and it is not loaded: %v", k.Release, f.Module, f.Option, err))
+				fix = append(fix, "modprobe "+f.Module)
+			}
+		case Absent:
+			missing = append(missing, fmt.Sprintf("kernel %s has no %s (%s)", k.Release, f.Option, orBuiltIn(f.Module)))
+		}
+	}
+	if len(missing) == 0 {
+		return nil
+	}
+	u := &journal.Unsupported{Missing: missing}
+	if len(fix) > 0 {
+		u.Fix = "As root: " + strings.Join(fix, "; ")
+		return u
+	}
+	u.Fix = "Run it on a machine whose kernel has it: Debian's and Ubuntu's own kernels do, GitHub's hosted runners too"
+	return u
+}
+
+func orBuiltIn(module string) string {
+	if module == "" {
+		return "which can only be built in"
+	}
+	return "module " + module
+}
