@@ -36,14 +36,22 @@ func Checks() []Check {
 		singleResponder(),
 		responderIsAnnouncer(),
 		announcerStatusAgrees(),
+		unassignedAddressSilent(),
+		noEndpointNotAnnounced(),
 		reachable("cluster"),
 		reachable("local"),
+		backendOnAnnouncer(),
 		backendOffAnnouncer(),
 		everyBackendReached(),
 		sourceAddress(),
 		directServerReturn(),
+		sessionAffinity(),
+		udpEcho(),
+		largeDatagrams(),
+		inClusterToVIP(),
 		connectLatency(),
 		requestLatency(),
+		throughput(),
 	}
 }
 

@@ -32,17 +32,35 @@ const (
 	forRemote  = "remote"  // policy Cluster, no backend on the announcer
 )
 
-// service finds a Service by what it is for.
+// service finds a Service by what it is for: one of the above, or a journal.Role.
 func service(objs journal.Objects, purpose string) (journal.Service, error) {
 	for _, s := range objs.Services {
-		if s.BackendsOffAnnouncer == (purpose == forRemote) && (purpose == forRemote || s.ExternalTrafficPolicy == purpose) {
+		if purposeOf(s) == purpose {
 			return s, nil
 		}
 	}
-	if purpose == forRemote {
-		return journal.Service{}, fmt.Errorf("no Service whose backends are off its announcer was recorded")
+	return journal.Service{}, fmt.Errorf("no Service for the purpose %q was recorded", purpose)
+}
+
+func purposeOf(s journal.Service) string {
+	switch {
+	case s.Role != "":
+		return s.Role
+	case s.BackendsOffAnnouncer:
+		return forRemote
 	}
-	return journal.Service{}, fmt.Errorf("no Service with externalTrafficPolicy %s was recorded", purpose)
+	return s.ExternalTrafficPolicy
+}
+
+// readyBackends lists the pods that are ready endpoints of a Service, by name.
+func readyBackends(objs journal.Objects, service string) map[string]journal.Backend {
+	out := map[string]journal.Backend{}
+	for _, b := range objs.Backends {
+		if b.Service == service {
+			out[b.Pod] = b
+		}
+	}
+	return out
 }
 
 // nodeByMAC finds the node that owns a MAC on the segment.

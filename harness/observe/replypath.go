@@ -39,18 +39,9 @@ const captureLead = 100 * time.Millisecond
 // exchanges datagrams with, the VIP whose backends are off its announcer: where the
 // SYN goes, and who answers it.
 func observeReplyPath(ctx context.Context, e *Env, o *journal.Observation) error {
-	var objs journal.Objects
-	if err := e.services(ctx, &objs); err != nil {
+	remote, err := e.remote(ctx)
+	if err != nil {
 		return err
-	}
-	var remote *journal.Service
-	for i := range objs.Services {
-		if objs.Services[i].BackendsOffAnnouncer {
-			remote = &objs.Services[i]
-		}
-	}
-	if remote == nil || remote.VIP == "" {
-		return errors.New("no Service whose backends are off its announcer has a load-balancer address")
 	}
 	targets := []journal.Target{
 		{Name: remote.Name, Service: remote.Name, Kind: journal.TargetVIP, Protocol: "tcp", Address: hostPort(remote.VIP, remote.Port), Stream: journal.StreamReplyTCP},

@@ -74,25 +74,38 @@ func (e *Env) sweep(ctx context.Context, addrs []string, count int, interval tim
 
 // RemoteAnnouncer names the node that answers for the Service whose backends are off it.
 func (e *Env) RemoteAnnouncer(ctx context.Context) (string, error) {
-	var objs journal.Objects
-	if err := e.services(ctx, &objs); err != nil {
+	services, err := e.Services(ctx)
+	if err != nil {
 		return "", err
 	}
-	for _, s := range objs.Services {
+	for _, s := range services {
 		if !s.BackendsOffAnnouncer || s.VIP == "" {
 			continue
 		}
-		found, err := e.Responders(ctx, []string{s.VIP})
-		if err != nil {
-			return "", err
-		}
-		n, ok := e.Announcer(found[s.VIP])
-		if !ok {
-			return "", fmt.Errorf("%s has no single announcer among the nodes (answered by %v)", s.VIP, found[s.VIP])
-		}
-		return n.Name, nil
+		n, err := e.announcerOf(ctx, s.VIP)
+		return n.Name, err
 	}
 	return "", errors.New("no Service has its backends off its announcer")
+}
+
+// announcerOf asks which node alone answers for a VIP.
+func (e *Env) announcerOf(ctx context.Context, vip string) (journal.Node, error) {
+	found, err := e.Responders(ctx, []string{vip})
+	if err != nil {
+		return journal.Node{}, err
+	}
+	n, ok := e.Announcer(found[vip])
+	if !ok {
+		return n, fmt.Errorf("%s has no single announcer among the nodes (answered by %v)", vip, found[vip])
+	}
+	return n, nil
+}
+
+// Services lists the LoadBalancer Services under test as they are now.
+func (e *Env) Services(ctx context.Context) ([]journal.Service, error) {
+	var objs journal.Objects
+	err := e.services(ctx, &objs)
+	return objs.Services, err
 }
 
 // Announcer names the node behind a single responder.
@@ -115,30 +128,40 @@ func (e *Env) Announcer(macs []string) (journal.Node, bool) {
 // Speakers that have not joined yet elect twice for 20-70 ms at boot, and a
 // handover gives 30-200 ms of two honest answers.
 func (e *Env) Settle(ctx context.Context, limit time.Duration, want func(map[string][]string) bool) (map[string][]string, error) {
-	var objs journal.Objects
-	if err := e.services(ctx, &objs); err != nil {
+	services, err := e.Services(ctx)
+	if err != nil {
 		return nil, err
 	}
 	var vips []string
-	for _, s := range objs.Services {
-		if s.VIP == "" {
+	for _, s := range services {
+		switch {
+		case s.VIP == "":
 			return nil, fmt.Errorf("settle: service %s has no load-balancer address", s.Name)
+		case s.Role != journal.RoleIdle: // nobody is to answer for that one
+			vips = append(vips, s.VIP)
 		}
-		vips = append(vips, s.VIP)
 	}
 	stable := e.Scenario.Spec.Limits.StableFor.D()
+	record := &journal.Settle{WantedMS: stable.Milliseconds()}
 	var last map[string][]string
 	var since time.Time
-	for deadline := time.Now().Add(limit); ; {
+	begun := time.Now()
+	for deadline := begun.Add(limit); ; {
 		asked := time.Now()
 		found, err := e.Responders(ctx, vips)
 		if err != nil {
 			return last, err
 		}
-		if last == nil || !maps.EqualFunc(found, last, slices.Equal[[]string]) || !want(found) {
+		changed := last == nil || !maps.EqualFunc(found, last, slices.Equal[[]string])
+		if changed {
+			record.Seen = append(record.Seen, journal.SettleChange{AtMS: asked.Sub(begun).Milliseconds(), Responders: found})
+		}
+		if changed || !want(found) {
 			last, since = found, asked
 		}
-		if (want(found) && asked.Sub(since) >= stable) || time.Now().After(deadline) {
+		record.StableMS, record.Stable = asked.Sub(since).Milliseconds(), want(found) && asked.Sub(since) >= stable
+		if record.Stable || time.Now().After(deadline) {
+			e.settled = record
 			return last, nil
 		}
 	}

@@ -23,19 +23,9 @@ const requestTimeout = 1500 * time.Millisecond
 // observeTraffic sends HTTP requests on new connections to every VIP, from a client
 // that has to resolve them anew.
 func observeTraffic(ctx context.Context, e *Env, o *journal.Observation) error {
-	var objs journal.Objects
-	if err := e.services(ctx, &objs); err != nil {
+	targets, err := e.vipTargets(ctx, "http", journal.StreamHTTP, func(s journal.Service) (int, bool) { return s.Port, s.Role != journal.RoleIdle })
+	if err != nil {
 		return err
-	}
-	var targets []journal.Target
-	for _, s := range objs.Services {
-		if s.VIP == "" {
-			return fmt.Errorf("service %s has no load-balancer address", s.Name)
-		}
-		targets = append(targets, journal.Target{
-			Name: s.Name, Service: s.Name, Kind: journal.TargetVIP, Protocol: "http",
-			Address: hostPort(s.VIP, s.Port), Stream: journal.StreamHTTP,
-		})
 	}
 	if err := o.Write(journal.KindPaths, journal.Paths{Targets: targets}); err != nil {
 		return err
@@ -47,6 +37,51 @@ func observeTraffic(ctx context.Context, e *Env, o *journal.Observation) error {
 	limits := e.Scenario.Spec.Limits
 	_, err = e.load(ctx, o, client, journal.StreamHTTP, "http-new", targets, limits.Requests, 0)
 	return err
+}
+
+// observeUDP sends datagrams to the VIPs of both traffic policies, each from a new port:
+// every one is a new flow.
+func observeUDP(ctx context.Context, e *Env, o *journal.Observation) error {
+	targets, err := e.vipTargets(ctx, "udp", journal.StreamUDP, func(s journal.Service) (int, bool) {
+		return s.UDPPort, s.Role == "" && !s.BackendsOffAnnouncer && s.UDPPort != 0
+	})
+	if err != nil {
+		return err
+	}
+	if err := o.Write(journal.KindPaths, journal.Paths{Targets: targets}); err != nil {
+		return err
+	}
+	client, err := e.freshClient(ctx)
+	if err != nil {
+		return err
+	}
+	_, err = e.load(ctx, o, client, journal.StreamUDP, probe.ModeUDPEcho, targets, e.Scenario.Spec.Limits.Requests, 0)
+	return err
+}
+
+// vipTargets lists the VIPs of the Services that port selects, with the port to ask.
+func (e *Env) vipTargets(ctx context.Context, protocol, stream string, port func(journal.Service) (int, bool)) ([]journal.Target, error) {
+	services, err := e.Services(ctx)
+	if err != nil {
+		return nil, err
+	}
+	var targets []journal.Target
+	for _, s := range services {
+		p, ok := port(s)
+		if !ok {
+			continue
+		}
+		if s.VIP == "" {
+			return nil, fmt.Errorf("service %s has no load-balancer address", s.Name)
+		}
+		targets = append(targets, journal.Target{
+			Name: s.Name, Service: s.Name, Kind: journal.TargetVIP, Protocol: protocol, Address: hostPort(s.VIP, p), Stream: stream,
+		})
+	}
+	if len(targets) == 0 {
+		return nil, fmt.Errorf("no Service under test is asked by %s", protocol)
+	}
+	return targets, nil
 }
 
 // observeLatency measures the VIP and the NodePort on its announcer alternately, so
@@ -61,13 +96,9 @@ func observeLatency(ctx context.Context, e *Env, o *journal.Observation) error {
 		return fmt.Errorf("no Service with externalTrafficPolicy Cluster has a load-balancer address")
 	}
 	s := objs.Services[i]
-	responders, err := e.Responders(ctx, []string{s.VIP})
+	node, err := e.announcerOf(ctx, s.VIP)
 	if err != nil {
-		return err
-	}
-	node, ok := e.Announcer(responders[s.VIP])
-	if !ok {
-		return fmt.Errorf("%s has no single announcer among the nodes (answered by %v), so there is no NodePort path to hold it against", s.VIP, responders[s.VIP])
+		return fmt.Errorf("find the NodePort path to hold the VIP path against: %w", err)
 	}
 	runs := []struct{ stream, mode, protocol string }{
 		{journal.StreamConnect, "tcp-connect", "tcp"},
@@ -166,7 +197,7 @@ func (e *Env) freshClient(ctx context.Context) (cluster.Host, error) {
 
 func serviceIndex(objs journal.Objects, policy string) int {
 	for i, s := range objs.Services {
-		if s.ExternalTrafficPolicy == policy {
+		if s.ExternalTrafficPolicy == policy && s.Role == "" && !s.BackendsOffAnnouncer {
 			return i
 		}
 	}

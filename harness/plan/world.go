@@ -15,7 +15,6 @@ import (
 	"k8s.io/client-go/dynamic"
 	"k8s.io/client-go/kubernetes"
 
-	"github.com/lbmatrix/lbmatrix/harness/cluster/await"
 	"github.com/lbmatrix/lbmatrix/harness/cluster/kind"
 	"github.com/lbmatrix/lbmatrix/harness/component"
 	"github.com/lbmatrix/lbmatrix/harness/docker"
@@ -33,6 +32,9 @@ type world struct {
 
 // probePath is where the probe image holds lbprobe.
 const probePath = "/lbprobe"
+
+// nodeProbePath is where the node images hold lbprobe.
+const nodeProbePath = "/usr/local/bin/lbprobe"
 
 // clusterName names everything of a run's cluster: short, for node names derive from
 // it, and another for every scenario of the run: what one could not delete must not be
@@ -149,11 +151,7 @@ func (w *worker) deploy(ctx context.Context) error {
 		Client: w.world.kube, Image: w.BackendImage, Replicas: int32(w.Scenario.Spec.Backend.Replicas),
 		Progress: func(line string) { w.progress("%s", line) },
 	}
-	everywhere := func(ctx context.Context) error {
-		_, err := echo.PinRemote(ctx, "")
-		return err
-	}
-	for _, step := range []func(context.Context) error{echo.ApplyBackend, echo.WaitReady, everywhere, echo.ApplyServices} {
+	for _, step := range []func(context.Context) error{echo.ApplyBackend, echo.WaitReady, echo.PinEverywhere, echo.ApplyServices} {
 		if err := step(ctx); err != nil {
 			return err
 		}
@@ -164,7 +162,8 @@ func (w *worker) deploy(ctx context.Context) error {
 	}
 	w.env = &observe.Env{
 		Scenario: w.Scenario, Journal: w.journal, Cluster: w.world.cluster, Kube: w.world.kube, Dynamic: w.world.dynamic,
-		Namespace: component.EchoNamespace, Remote: component.EchoRemote, Dir: w.Dir, MetalLB: c.Namespace, Unassigned: segment.Unassigned, Probe: probePath,
+		Namespace: component.EchoNamespace, Remote: component.EchoRemote, Roles: component.Roles(), Dir: w.Dir, MetalLB: c.Namespace,
+		Unassigned: segment.Unassigned, Probe: probePath, NodeProbe: nodeProbePath,
 		Progress: func(msg string) { w.progress("%s", msg) },
 	}
 	if w.env.Topology, err = observe.Topology(ctx, w.env); err != nil {
@@ -173,32 +172,7 @@ func (w *worker) deploy(ctx context.Context) error {
 	if err := w.journal.Write(journal.KindTopology, w.env.Topology); err != nil {
 		return err
 	}
-	return w.pinRemote(ctx, echo, services[component.EchoRemote].VIP.String())
-}
-
-// pinRemote moves the endpoints of the remote Service off the node that answers for its
-// VIP. That the VIP stays where it is, the checks see.
-func (w *worker) pinRemote(ctx context.Context, echo *component.Echo, vip string) error {
-	var announcer string
-	wait := await.Wait{For: "a node to announce " + vip, Within: settleLimit}
-	err := await.Until(ctx, wait, func(ctx context.Context) (bool, string, error) {
-		found, err := w.env.Responders(ctx, []string{vip})
-		if err != nil {
-			return false, "", err
-		}
-		n, ok := w.env.Announcer(found[vip])
-		announcer = n.Name
-		return ok, fmt.Sprintf("answered by %v", found[vip]), nil
-	})
-	if err != nil {
-		return err
-	}
-	n, err := echo.PinRemote(ctx, announcer)
-	if err != nil {
-		return err
-	}
-	w.progress("%s is announced by %s and has its %d backends elsewhere", component.EchoRemote, announcer, n)
-	return nil
+	return w.pinBackends(ctx, echo, services)
 }
 
 // collectLimit bounds the gathering of logs.
