@@ -40,7 +40,9 @@ func (w *worker) mutate(ctx context.Context, name string, broken, restored journ
 	if err != nil {
 		return err
 	}
-	f, err := fault.New(name, fault.Target{Dynamic: w.env.Dynamic, MetalLB: w.env.MetalLB, Nodes: nodes, Announcer: w.env.RemoteAnnouncer})
+	f, err := fault.New(name, fault.Target{
+		Dynamic: w.env.Dynamic, MetalLB: w.env.MetalLB, Nodes: nodes, Announcer: w.env.RemoteAnnouncer, Services: w.env.Services, Spare: w.env.Spare,
+	})
 	if err != nil {
 		return err
 	}

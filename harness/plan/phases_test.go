@@ -53,7 +53,7 @@ func TestCommittedScenariosFitTheCatalogue(t *testing.T) {
 
 func TestPhases(t *testing.T) {
 	phases := plan.Phases(iptables(t), false)
-	require.Len(t, phases, 5)
+	require.Len(t, phases, 13)
 	require.Equal(t, "baseline", phases[0].Name)
 	require.Equal(t, judge.For(*iptables(t)), phases[0].Checks)
 	require.Equal(t, "mutation/no-l2-advertisement", phases[1].Name)
@@ -69,7 +69,10 @@ func TestPhases(t *testing.T) {
 func TestSteps(t *testing.T) {
 	require.Equal(t, []string{
 		"create", "install metallb", "deploy", "baseline", "mutation/no-l2-advertisement",
-		"restored/no-l2-advertisement", "mutation/ip-forward-off", "restored/ip-forward-off", "collect", "delete",
+		"restored/no-l2-advertisement", "mutation/ip-forward-off", "restored/ip-forward-off",
+		"mutation/stray-pool-address", "restored/stray-pool-address", "mutation/session-affinity-off", "restored/session-affinity-off",
+		"mutation/udp-dropped", "restored/udp-dropped", "mutation/large-datagrams-dropped", "restored/large-datagrams-dropped",
+		"collect", "delete",
 	}, plan.Steps(iptables(t), false))
 }
 
