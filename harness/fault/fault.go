@@ -76,6 +76,8 @@ type kind struct {
 	make func(Target) Fault
 	// silent faults change nothing of who answers ARP: nobody need wait for that.
 	silent bool
+	// takeover says that its end makes every VIP change hands, from nobody to a node.
+	takeover bool
 }
 
 func kinds() []kind {
@@ -84,7 +86,7 @@ func kinds() []kind {
 			name: "no-l2-advertisement",
 			why: "every L2Advertisement is deleted: the VIP stays assigned and nobody answers for it. A Kubespray inventory without " +
 				"metallb_config.layer2 produces the same",
-			make: func(t Target) Fault { return &noAdvertisement{t: t} },
+			make: func(t Target) Fault { return &noAdvertisement{t: t} }, takeover: true,
 		},
 		{
 			name: "ip-forward-off",
@@ -170,6 +172,12 @@ func Why(name string) string {
 func ShowsOnSegment(name string) bool {
 	i := slices.IndexFunc(kinds(), func(k kind) bool { return k.name == name })
 	return i >= 0 && !kinds()[i].silent
+}
+
+// TakesOver says whether the end of a fault makes every VIP change hands.
+func TakesOver(name string) bool {
+	i := slices.IndexFunc(kinds(), func(k kind) bool { return k.name == name })
+	return i >= 0 && kinds()[i].takeover
 }
 
 // New prepares a fault.

@@ -359,6 +359,7 @@ const (
 	ObsUDP          = "udp"          // datagrams to VIPs
 	ObsPayloads     = "payloads"     // large datagrams and responses through the VIP whose backends are off the announcer
 	ObsInCluster    = "in-cluster"   // new HTTP connections to VIPs from nodes and pods
+	ObsTakeover     = "takeover"     // broadcast who-has, and announcements, while VIPs change hands
 	ObsThroughput   = "throughput"   // large responses through VIP and NodePort, in turns
 )
 
@@ -374,6 +375,7 @@ const (
 	StreamUDP      = "udp-echo"
 	StreamPayloads = "payloads"
 	StreamBulk     = "bulk"
+	StreamTakeover = "takeover"
 )
 
 // Where the client of an in-cluster run is. Its stream is named FROM@NODE.

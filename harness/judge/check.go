@@ -21,6 +21,8 @@ type Check struct {
 	Codes  []string // what Verdict.Code can say; a pattern where it carries a number
 	// Applies says whether a scenario is judged by the check; nil is every scenario.
 	Applies func(scenario.Scenario) bool
+	// Takeover says that it is judged only where VIPs change hands.
+	Takeover bool
 	// Judge is a pure function of its arguments.
 	Judge func(journal.Facts, scenario.Scenario) Verdict
 }
@@ -38,6 +40,7 @@ func Checks() []Check {
 		announcerStatusAgrees(),
 		unassignedAddressSilent(),
 		noEndpointNotAnnounced(),
+		gratuitousOnTakeover(),
 		reachable("cluster"),
 		reachable("local"),
 		backendOnAnnouncer(),
@@ -64,11 +67,22 @@ func IDs() []string {
 	return ids
 }
 
-// For lists the IDs of the checks that a scenario is judged by.
+// For lists the IDs of the checks that a scenario's baseline is judged by.
 func For(sc scenario.Scenario) []string {
 	var ids []string
 	for _, c := range Checks() {
-		if c.Applies == nil || c.Applies(sc) {
+		if !c.Takeover && (c.Applies == nil || c.Applies(sc)) {
+			ids = append(ids, c.ID)
+		}
+	}
+	return ids
+}
+
+// OnTakeover lists the IDs of the checks that are judged where VIPs change hands.
+func OnTakeover() []string {
+	var ids []string
+	for _, c := range Checks() {
+		if c.Takeover {
 			ids = append(ids, c.ID)
 		}
 	}

@@ -931,6 +931,7 @@ func TestDamageNeverHelps(t *testing.T) {
 		healthy,
 		func() *world { w := healthy(); w.arp[vipCluster][mac(0)] = 3; return w },
 		func() *world { w := healthy(); w.errors["echo-cluster"] = 3; return w },
+		func() *world { return restored(takeover{from: 10, announced: []int64{2000}}) },
 		func() *world {
 			w := healthy()
 			w.settle.Stable = false

@@ -26,6 +26,7 @@ type sweep struct {
 	foreign  map[string]string         // sender MAC -> differing Ethernet source
 	claims   map[string]map[string]int // target address -> sender MAC -> announcements that nobody asked for
 	begun    int64                     // when the first who-has was sent, ns
+	asked    map[string][]int64        // target address -> when its who-has were sent, ns
 	seen     map[string]map[string]heard
 	settle   *journal.Settle // how the segment came to rest before; nil where nobody waited for that
 }
@@ -33,15 +34,18 @@ type sweep struct {
 // heard is when a MAC's first and last answers for an address came, ns.
 type heard struct{ first, last int64 }
 
+func newSweep() sweep {
+	return sweep{
+		sent: map[string]int{}, answered: map[string]int{}, replies: map[string]map[string]int{}, foreign: map[string]string{},
+		claims: map[string]map[string]int{}, asked: map[string][]int64{}, seen: map[string]map[string]heard{},
+	}
+}
+
 // readSweep reads the phase's ARP sweep. It is an error when frames may have been
 // lost, or when the positive control failed: unless every node's own address was
 // answered by that node, "nobody answers" means nothing.
 func readSweep(f journal.Facts) (sweep, error) {
-	s := sweep{
-		sent: map[string]int{}, answered: map[string]int{},
-		replies: map[string]map[string]int{}, foreign: map[string]string{}, claims: map[string]map[string]int{},
-		seen: map[string]map[string]heard{},
-	}
+	s := newSweep()
 	span, err := f.Observation(journal.ObsARP)
 	if err != nil {
 		return s, err
@@ -108,6 +112,7 @@ func (s *sweep) count(run journal.Run, totals probe.ARPTotals) error {
 		}
 		addr := p.Target.String()
 		s.sent[addr]++
+		s.asked[addr] = append(s.asked[addr], p.SentNS)
 		if s.begun == 0 || p.SentNS < s.begun {
 			s.begun = p.SentNS
 		}

@@ -60,6 +60,7 @@ type world struct {
 	transfers map[string][]int64        // vip, nodeport -> times of the transfers, ns; 0 is one that fails
 	inside    map[string]map[string]int // from@node -> service -> failed requests, of 40
 	settle    *journal.Settle
+	takeover  takeover
 	again     map[string]int // address -> second answers of the same MAC to one broadcast
 	noSpare   bool           // the sweep asks for no spare address
 	absent    string         // an in-cluster client, from@node, that did not ask
@@ -275,6 +276,8 @@ func (w *world) observe(o *journal.Observation, id string) error {
 		return w.observeReplyPath(o)
 	case journal.ObsLatency:
 		return w.observeLatency(o)
+	case journal.ObsTakeover:
+		return w.takeover.observe(o, mac(elected(vipCluster)))
 	case journal.ObsUDP:
 		return w.observeUDP(o)
 	case journal.ObsPayloads:

@@ -13,6 +13,7 @@ import (
 
 	"github.com/lbmatrix/lbmatrix/harness/fault"
 	"github.com/lbmatrix/lbmatrix/harness/journal"
+	"github.com/lbmatrix/lbmatrix/harness/judge"
 	"github.com/lbmatrix/lbmatrix/harness/observe"
 )
 
@@ -81,10 +82,21 @@ func (w *worker) mutate(ctx context.Context, name string, broken, restored journ
 		if err := w.journal.BeginPhase(restored.Name); err != nil {
 			return err
 		}
+		var watch *observe.Takeover
+		var watchErr error
+		if slices.Contains(judge.Observations(restored.Checks), journal.ObsTakeover) {
+			w.progress("observe %s", journal.ObsTakeover)
+			watch, watchErr = observe.BeginTakeover(ctx, w.env)
+		}
+		// The fault is undone whatever the observer does.
 		err := w.fault(ctx, name, journal.FaultUndo, f.Undo)
 		if err == nil {
 			err = w.fault(ctx, name, journal.FaultVerify, func(ctx context.Context) (string, error) { return f.Verify(ctx, false) })
 		}
+		if watch != nil {
+			watchErr = watch.End()
+		}
+		err = errors.Join(err, watchErr)
 		if err == nil {
 			w.progress("wait for one stable responder per VIP")
 			_, err = w.env.Settle(ctx, settleLimit, observe.OneEach)

@@ -33,6 +33,7 @@ func (l *Limits) setDefaults() {
 	l.ARPProbes = cmp.Or(l.ARPProbes, 460)
 	l.ARPInterval = cmp.Or(l.ARPInterval, Duration(10*time.Millisecond))
 	l.StableFor = cmp.Or(l.StableFor, Duration(2*time.Second))
+	l.GratuitousWithin = cmp.Or(l.GratuitousWithin, Duration(time.Second))
 	l.Requests = cmp.Or(l.Requests, 400)
 	l.RequestRate = cmp.Or(l.RequestRate, 100)
 	l.LatencyRequests = cmp.Or(l.LatencyRequests, 1000)

@@ -54,6 +54,7 @@ func rules(known Options) map[string]rule {
 		"spec.limits.arpProbes":                    between(5, 1000),
 		"spec.limits.arpInterval":                  {shortest: time.Millisecond, longest: 5 * time.Second},
 		"spec.limits.stableFor":                    {shortest: 100 * time.Millisecond, longest: 10 * time.Minute},
+		"spec.limits.gratuitousWithin":             {shortest: time.Millisecond, longest: time.Minute},
 		"spec.limits.requests":                     between(20, 100000),
 		"spec.limits.requestRate":                  between(1, 2000),
 		"spec.limits.latencyRequests":              between(200, 1000000),

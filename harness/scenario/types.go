@@ -116,6 +116,7 @@ type Limits struct {
 	ARPProbes         int      `yaml:"arpProbes,omitempty" json:"arpProbes,omitempty" jsonschema:"broadcast who-has requests per address, 5 to 1000, default 460; at 460 whoever answers one in a hundred of them is seen with p >= 0.99"`
 	ARPInterval       Duration `yaml:"arpInterval,omitempty" json:"arpInterval,omitempty" jsonschema:"time between two requests for one address, 1ms to 5s, default 10ms"`
 	StableFor         Duration `yaml:"stableFor,omitempty" json:"stableFor,omitempty" jsonschema:"one responder must have been stable for this long before anything is judged, 100ms to 10m, default 2s"`
+	GratuitousWithin  Duration `yaml:"gratuitousWithin,omitempty" json:"gratuitousWithin,omitempty" jsonschema:"a node that takes a VIP over must announce it by gratuitous ARP within this time of its first answer, 1ms to 1m, default 1s"`
 	Requests          int      `yaml:"requests,omitempty" json:"requests,omitempty" jsonschema:"requests per VIP in the traffic observation, 20 to 100000, default 400"`
 	RequestRate       int      `yaml:"requestRate,omitempty" json:"requestRate,omitempty" jsonschema:"requests per second and path in the traffic and latency observations, 1 to 2000, default 100"`
 	LatencyRequests   int      `yaml:"latencyRequests,omitempty" json:"latencyRequests,omitempty" jsonschema:"measured requests per path in the latency observation, 200 to 1000000, default 1000"`
