@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strings"
 
 	"github.com/lbmatrix/lbmatrix/harness/journal"
 	"github.com/lbmatrix/lbmatrix/harness/scenario"
@@ -23,6 +24,8 @@ type Check struct {
 	Codes  []string // what Verdict.Code can say; a pattern where it carries a number
 	// Applies says whether a scenario is judged by the check; nil is every scenario.
 	Applies func(scenario.Scenario) bool
+	// Takeover says that it is judged only where VIPs change hands.
+	Takeover bool
 	// Judge is a pure function of its arguments.
 	Judge func(journal.Facts, scenario.Scenario) Verdict
 }
@@ -54,14 +57,23 @@ func catalogue() []Check {
 		singleResponder(),
 		responderIsAnnouncer(),
 		announcerStatusAgrees(),
+		unassignedAddressSilent(),
+		noEndpointNotAnnounced(),
+		gratuitousOnTakeover(),
 		reachable("cluster"),
 		reachable("local"),
+		backendOnAnnouncer(),
 		backendOffAnnouncer(),
 		everyBackendReached(),
 		sourceAddress(),
 		directServerReturn(),
+		sessionAffinity(),
+		udpEcho(),
+		largeDatagrams(),
+		inClusterToVIP(),
 		connectLatency(),
 		requestLatency(),
+		throughput(),
 	}
 }
 
@@ -74,11 +86,22 @@ func IDs() []string {
 	return ids
 }
 
-// For lists the IDs of the checks that a scenario is judged by.
+// For lists the IDs of the checks that a scenario's baseline is judged by.
 func For(sc scenario.Scenario) []string {
 	var ids []string
 	for _, c := range Checks() {
-		if c.Applies == nil || c.Applies(sc) {
+		if !c.Takeover && (c.Applies == nil || c.Applies(sc)) {
+			ids = append(ids, c.ID)
+		}
+	}
+	return ids
+}
+
+// OnTakeover lists the IDs of the checks that are judged where VIPs change hands.
+func OnTakeover() []string {
+	var ids []string
+	for _, c := range Checks() {
+		if c.Takeover {
 			ids = append(ids, c.ID)
 		}
 	}
@@ -132,10 +155,25 @@ func (e *unassignedError) Error() string {
 	return fmt.Sprintf("Service %s has no load-balancer address", e.service)
 }
 
-// broken is the verdict where facts are missing; but a VIP that is missing is a fact.
+// unannouncedError is a VIP that could not be measured for want of one announcer.
+type unannouncedError struct{ journal.Unmeasured }
+
+func (e *unannouncedError) Error() string {
+	by := "nobody"
+	if len(e.AnsweredBy) > 0 {
+		by = strings.Join(e.AnsweredBy, ", ")
+	}
+	return fmt.Sprintf("%s (%s) is answered by %s, so it has no announcer whose NodePort it could be held against", e.VIP, e.Service, by)
+}
+
+// broken is the verdict where facts are missing; but a VIP, or an announcer, that is
+// missing is a fact.
 func broken(err error) Verdict {
 	if u := (*unassignedError)(nil); errors.As(err, &u) {
 		return fail(codeUnassigned, "%s", err)
+	}
+	if u := (*unannouncedError)(nil); errors.As(err, &u) {
+		return fail("no-single-responder", "%s", err)
 	}
 	return Verdict{Outcome: Broken, Code: "no-data", Message: err.Error()}
 }

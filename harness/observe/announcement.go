@@ -109,7 +109,7 @@ func (e *Env) services(ctx context.Context, objs *journal.Objects) error {
 		out := journal.Service{
 			Name: s.Name, Namespace: s.Namespace, ExternalTrafficPolicy: string(s.Spec.ExternalTrafficPolicy),
 			HealthCheckNodePort:  int(s.Spec.HealthCheckNodePort),
-			BackendsOffAnnouncer: s.Name == e.Remote,
+			BackendsOffAnnouncer: s.Name == e.Remote, Role: e.Roles[s.Name], SessionAffinity: string(s.Spec.SessionAffinity),
 		}
 		for _, in := range s.Status.LoadBalancer.Ingress {
 			out.VIP = in.IP

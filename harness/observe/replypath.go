@@ -39,21 +39,12 @@ const captureLead = 100 * time.Millisecond
 // exchanges datagrams with, the VIP whose backends are off its announcer: where the
 // SYN goes, and who answers it.
 func observeReplyPath(ctx context.Context, e *Env, o *journal.Observation) error {
-	var objs journal.Objects
-	if err := e.services(ctx, &objs); err != nil {
+	remote, err := e.remote(ctx)
+	if err != nil {
 		return err
 	}
-	var remote *journal.Service
-	for i := range objs.Services {
-		if objs.Services[i].BackendsOffAnnouncer {
-			remote = &objs.Services[i]
-		}
-	}
-	if remote == nil {
-		return errors.New("no Service has its backends off its announcer")
-	}
 	if remote.VIP == "" {
-		return o.Write(journal.KindPaths, journal.Paths{}) // nothing to ask: the objects tell the checks
+		return unassigned(o, remote.Name)
 	}
 	targets := []journal.Target{
 		{Name: remote.Name, Service: remote.Name, Kind: journal.TargetVIP, Protocol: "tcp", Address: hostPort(remote.VIP, remote.Port), Stream: journal.StreamReplyTCP},

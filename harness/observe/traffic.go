@@ -23,21 +23,14 @@ const requestTimeout = 1500 * time.Millisecond
 // observeTraffic sends HTTP requests on new connections to every VIP, from a client
 // that has to resolve them anew.
 func observeTraffic(ctx context.Context, e *Env, o *journal.Observation) error {
-	var objs journal.Objects
-	if err := e.services(ctx, &objs); err != nil {
+	targets, missing, err := e.vipTargets(ctx, "http", journal.StreamHTTP, func(s journal.Service) (int, bool) { return s.Port, s.Role != journal.RoleIdle })
+	if err != nil {
 		return err
 	}
-	var targets []journal.Target
-	for _, s := range objs.Services {
-		if s.VIP == "" {
-			continue // nothing to send to: the objects tell the checks
-		}
-		targets = append(targets, journal.Target{
-			Name: s.Name, Service: s.Name, Kind: journal.TargetVIP, Protocol: "http",
-			Address: hostPort(s.VIP, s.Port), Stream: journal.StreamHTTP,
-		})
+	if targets == nil {
+		return unassigned(o, missing)
 	}
-	if err := o.Write(journal.KindPaths, journal.Paths{Targets: targets}); err != nil || len(targets) == 0 {
+	if err := o.Write(journal.KindPaths, journal.Paths{Targets: targets}); err != nil {
 		return err
 	}
 	client, err := e.freshClient(ctx)
@@ -47,6 +40,67 @@ func observeTraffic(ctx context.Context, e *Env, o *journal.Observation) error {
 	limits := e.Scenario.Spec.Limits
 	_, err = e.load(ctx, o, client, journal.StreamHTTP, "http-new", targets, limits.Requests, 0)
 	return err
+}
+
+// observeUDP sends datagrams to the VIPs of both traffic policies, each from a new port:
+// every one is a new flow.
+func observeUDP(ctx context.Context, e *Env, o *journal.Observation) error {
+	targets, missing, err := e.vipTargets(ctx, "udp", journal.StreamUDP, func(s journal.Service) (int, bool) {
+		return s.UDPPort, s.Role == "" && !s.BackendsOffAnnouncer && s.UDPPort != 0
+	})
+	if err != nil {
+		return err
+	}
+	if targets == nil {
+		return unassigned(o, missing)
+	}
+	if err := o.Write(journal.KindPaths, journal.Paths{Targets: targets}); err != nil {
+		return err
+	}
+	client, err := e.freshClient(ctx)
+	if err != nil {
+		return err
+	}
+	_, err = e.load(ctx, o, client, journal.StreamUDP, probe.ModeUDPEcho, targets, e.Scenario.Spec.Limits.Requests, 0)
+	return err
+}
+
+// vipTargets lists the VIPs of the Services that port selects, with the port to ask. Where
+// one of them has no VIP it returns no target and that Service's name: what the others
+// would show is nothing beside it.
+func (e *Env) vipTargets(ctx context.Context, protocol, stream string, port func(journal.Service) (int, bool)) (targets []journal.Target, missing string, err error) {
+	services, err := e.Services(ctx)
+	if err != nil {
+		return nil, "", err
+	}
+	for _, s := range services {
+		p, ok := port(s)
+		if !ok {
+			continue
+		}
+		if s.VIP == "" {
+			return nil, s.Name, nil
+		}
+		targets = append(targets, journal.Target{
+			Name: s.Name, Service: s.Name, Kind: journal.TargetVIP, Protocol: protocol, Address: hostPort(s.VIP, p), Stream: stream,
+		})
+	}
+	if len(targets) == 0 {
+		return nil, "", fmt.Errorf("no Service under test is asked by %s", protocol)
+	}
+	return targets, "", nil
+}
+
+// unassigned records that nothing was measured for want of a Service's VIP: a fact, and
+// the checks' verdict.
+func unassigned(o *journal.Observation, service string) error {
+	return o.Write(journal.KindPaths, journal.Paths{Unmeasured: &journal.Unmeasured{Service: service}})
+}
+
+// unannounced records that nothing was measured for want of one node that announces a
+// Service, and who answered instead.
+func unannounced(o *journal.Observation, s journal.Service, answered []string) error {
+	return o.Write(journal.KindPaths, journal.Paths{Unmeasured: &journal.Unmeasured{Service: s.Name, VIP: s.VIP, AnsweredBy: answered}})
 }
 
 // observeLatency measures the VIP and the NodePort on its announcer alternately, so
@@ -61,18 +115,13 @@ func observeLatency(ctx context.Context, e *Env, o *journal.Observation) error {
 		return fmt.Errorf("no Service has externalTrafficPolicy Cluster")
 	}
 	s := objs.Services[i]
-	var answered []string
-	if s.VIP != "" {
-		responders, err := e.Responders(ctx, []string{s.VIP})
-		if err != nil {
-			return err
-		}
-		answered = responders[s.VIP]
+	node, answered, err := e.announcerOf(ctx, s.VIP)
+	if err != nil {
+		return err
 	}
-	node, ok := e.Announcer(answered)
-	if !ok {
+	if node.Name == "" {
 		// Without an announcer there is no NodePort path to hold the VIP's against.
-		return o.Write(journal.KindPaths, journal.Paths{Unmeasured: &journal.Unmeasured{Service: s.Name, VIP: s.VIP, AnsweredBy: answered}})
+		return unannounced(o, s, answered)
 	}
 	runs := []struct{ stream, mode, protocol string }{
 		{journal.StreamConnect, "tcp-connect", "tcp"},
@@ -177,7 +226,7 @@ func (e *Env) freshClient(ctx context.Context) (cluster.Host, error) {
 
 func serviceIndex(objs journal.Objects, policy string) int {
 	for i, s := range objs.Services {
-		if s.ExternalTrafficPolicy == policy {
+		if s.ExternalTrafficPolicy == policy && s.Role == "" && !s.BackendsOffAnnouncer {
 			return i
 		}
 	}

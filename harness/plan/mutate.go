@@ -13,6 +13,7 @@ import (
 
 	"github.com/lbmatrix/lbmatrix/harness/fault"
 	"github.com/lbmatrix/lbmatrix/harness/journal"
+	"github.com/lbmatrix/lbmatrix/harness/judge"
 	"github.com/lbmatrix/lbmatrix/harness/observe"
 )
 
@@ -28,7 +29,7 @@ func (w *worker) baseline(ctx context.Context, phase journal.PlannedPhase) error
 	w.progress("wait for one stable responder per VIP")
 	_, err := w.env.Settle(ctx, settleLimit, observe.OneEach)
 	if err == nil {
-		err = w.pinRemote(ctx)
+		err = w.pinBackends(ctx)
 	}
 	if err == nil {
 		err = w.observations(ctx, phase.Checks)
@@ -43,7 +44,9 @@ func (w *worker) mutate(ctx context.Context, name string, broken, restored journ
 	if err != nil {
 		return err
 	}
-	f, err := fault.New(name, fault.Target{Dynamic: w.env.Dynamic, MetalLB: w.env.MetalLB, Nodes: nodes, Announcer: w.env.RemoteAnnouncer})
+	f, err := fault.New(name, fault.Target{
+		Dynamic: w.env.Dynamic, MetalLB: w.env.MetalLB, Nodes: nodes, Announcer: w.env.RemoteAnnouncer, Services: w.env.Services, Spare: w.env.Spare,
+	})
 	if err != nil {
 		return err
 	}
@@ -85,10 +88,21 @@ func (w *worker) mutate(ctx context.Context, name string, broken, restored journ
 		if err := w.journal.BeginPhase(restored.Name); err != nil {
 			return err
 		}
+		var watch *observe.Takeover
+		var watchErr error
+		if slices.Contains(judge.Observations(restored.Checks), journal.ObsTakeover) {
+			w.progress("observe %s", journal.ObsTakeover)
+			watch, watchErr = observe.BeginTakeover(ctx, w.env)
+		}
+		// The fault is undone whatever the observer does.
 		err := w.fault(ctx, name, journal.FaultUndo, f.Undo)
 		if err == nil {
 			err = w.fault(ctx, name, journal.FaultVerify, func(ctx context.Context) (string, error) { return f.Verify(ctx, false) })
 		}
+		if watch != nil {
+			watchErr = watch.End()
+		}
+		err = errors.Join(err, watchErr)
 		if err == nil {
 			w.progress("wait for one stable responder per VIP")
 			_, err = w.env.Settle(ctx, settleLimit, observe.OneEach)

@@ -33,6 +33,9 @@ type world struct {
 // probePath is where the probe image holds lbprobe.
 const probePath = "/lbprobe"
 
+// nodeProbePath is where the node images hold lbprobe.
+const nodeProbePath = "/usr/local/bin/lbprobe"
+
 // clusterName names everything of a run's cluster: short, for node names derive from
 // it, and another for every scenario of the run: what one could not delete must not be
 // in the way of the next.
@@ -148,11 +151,7 @@ func (w *worker) deploy(ctx context.Context) error {
 		Client: w.world.kube, Image: w.BackendImage, Replicas: int32(w.Scenario.Spec.Backend.Replicas),
 		Progress: func(line string) { w.progress("%s", line) },
 	}
-	everywhere := func(ctx context.Context) error {
-		_, err := echo.PinRemote(ctx, "")
-		return err
-	}
-	for _, step := range []func(context.Context) error{echo.ApplyBackend, echo.WaitReady, everywhere, echo.ApplyServices} {
+	for _, step := range []func(context.Context) error{echo.ApplyBackend, echo.WaitReady, echo.PinEverywhere, echo.ApplyServices} {
 		if err := step(ctx); err != nil {
 			return err
 		}
@@ -169,7 +168,8 @@ func (w *worker) deploy(ctx context.Context) error {
 	w.echo = echo
 	w.env = &observe.Env{
 		Scenario: w.Scenario, Journal: w.journal, Cluster: w.world.cluster, Kube: w.world.kube, Dynamic: w.world.dynamic,
-		Namespace: component.EchoNamespace, Remote: component.EchoRemote, Dir: w.Dir, MetalLB: c.Namespace, Unassigned: segment.Unassigned, Probe: probePath,
+		Namespace: component.EchoNamespace, Remote: component.EchoRemote, Roles: component.Roles(), Dir: w.Dir, MetalLB: c.Namespace,
+		Unassigned: segment.Unassigned, Probe: probePath, NodeProbe: nodeProbePath,
 		Progress: func(msg string) { w.progress("%s", msg) },
 	}
 	if w.env.Topology, err = observe.Topology(ctx, w.env); err != nil {
@@ -182,26 +182,6 @@ func (w *worker) deploy(ctx context.Context) error {
 func (w *worker) note(about, text string) error {
 	w.progress("%s: %s", about, text)
 	return w.journal.Write(journal.KindNote, map[string]string{about: text})
-}
-
-// pinRemote moves the endpoints of the remote Service off the node that answers for its
-// VIP, on a segment that has settled: speakers that have not joined yet elect another
-// node. Without a single announcer there is no node to keep off, and the checks say so.
-// That the VIP stays where it is, they see too.
-func (w *worker) pinRemote(ctx context.Context) error {
-	announcer, err := w.env.RemoteAnnouncer(ctx)
-	if ctx.Err() != nil {
-		return err
-	}
-	if err != nil {
-		return w.note("pin", err.Error())
-	}
-	n, err := w.echo.PinRemote(ctx, announcer)
-	if err != nil {
-		return err
-	}
-	w.progress("%s is announced by %s and has its %d backends elsewhere", component.EchoRemote, announcer, n)
-	return nil
 }
 
 // collectLimit bounds the gathering of logs.
