@@ -48,6 +48,7 @@ type usageError struct{ error }
 func commands() []command {
 	return []command{
 		{"arp", "ask who has an address, and record everyone who answers", false, 5 * time.Minute, arpCommand},
+		{"ndp", "the same for IPv6, with neighbour solicitations", false, 5 * time.Minute, ndpCommand},
 		{"load", "send requests on a schedule, and measure them", false, 5 * time.Minute, loadCommand},
 		{"capture", "record the frames that open connections to addresses", false, 5 * time.Minute, captureCommand},
 		{"serve", "be the backend: HTTP, TCP and UDP echo", true, 0, serveCommand},
