@@ -73,7 +73,9 @@ func (p pair) ask(t *testing.T, c load.Config) (probe.LoadTotals, probe.LoadPeer
 	return totals, peers
 }
 
-func target(address string) []probe.LoadTarget { return []probe.LoadTarget{{Name: "vip", Address: address}} }
+func target(address string) []probe.LoadTarget {
+	return []probe.LoadTarget{{Name: "vip", Address: address}}
+}
 
 func TestTranslatedPath(t *testing.T) {
 	p := newPair(t, world.Behaviour{})
