@@ -38,7 +38,7 @@ tool = $(GO) tool -modfile=.github/tools/go.mod
 
 .PHONY: help
 help: ## print this list
-	@awk 'BEGIN { FS = ":.*## " } /^[a-z0-9-]+:.*## / { printf "  %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk 'BEGIN { FS = ":.*## " } /^[a-z0-9-]+:.*## / { printf "  %-20s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 	@echo "Variables: SET=all|ci SCENARIOS=\"...\" SOURCE=auto|registry|go-module RESULTS=DIR ARGS=\"...\""
 
 .PHONY: build
@@ -77,6 +77,10 @@ bench: ## run the benchmarks into results/bench.txt; BASE=old.txt compares
 .PHONY: evidence
 evidence: docker ## run the longer proofs (kill -9 in each stage, bring-up time); resumable
 	@RESULTS="$(RESULTS)" SOURCE="$(SOURCE)" .ci/evidence $(ARGS)
+
+.PHONY: evidence-instruments
+evidence-instruments: build ## measure what the ARP instrument sees, beside arping and tcpdump; resumable (root)
+	@GO="$(GO)" RESULTS="$(RESULTS)" .ci/evidence-instruments $(ARGS)
 
 .PHONY: images
 images: docker ## build the software under test and bake the node images
