@@ -280,3 +280,27 @@ func TestMaxRateBoundsTheFrames(t *testing.T) {
 		}
 	})
 }
+
+// A machine that is busy sends several probes before it hears the first answer: all of
+// them are answered, and none of the answers tells a round trip.
+func TestAnswersInABurstAnswerEveryProbe(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		asked := 0
+		conn := newFakeConn(nil)
+		conn.respond = func(q Frame) []Frame {
+			if asked++; asked < 4 {
+				return nil
+			}
+			all := answerFrom(HardwareAddr{2, 9}, HardwareAddr{2, 9}, HardwareAddr{2, 9}, HardwareAddr{2, 9})(q)
+			asked = 0
+			return all
+		}
+		records, err := sweepWith(t.Context(), t, Config{Conn: conn, Targets: addrs("10.0.0.9"), Count: 8, Interval: time.Second, Settle: time.Second})
+		require.NoError(t, err)
+		summary, err := Summarize(records)
+		require.NoError(t, err)
+		require.Equal(t, 8, summary.VIPs[0].Answered)
+		require.Equal(t, 8, summary.VIPs[0].Responders[0].Replies)
+		require.Zero(t, summary.VIPs[0].Responders[0].RoundTripNS)
+	})
+}

@@ -28,7 +28,7 @@ type Summary struct {
 type VIP struct {
 	VIP         netip.Addr  `json:"vip"`
 	Sent        int         `json:"sent"`        // probes sent
-	Answered    int         `json:"answered"`    // probes with at least one reply
+	Answered    int         `json:"answered"`    // probes that a later reply answers, each reply one at most
 	Responders  []Responder `json:"responders"`  // in order of their first reply; more than one MAC is a duplicate
 	Gratuitous  int         `json:"gratuitous"`  // announcements that nobody asked for, in no other number here
 	KernelDrops uint32      `json:"kernelDrops"` // of the whole sweep: each dropped frame may have been about this address
@@ -99,9 +99,21 @@ func Summarize(records []probe.Record, decode func(probe.Record) (Event, error))
 // tally is what is known so far of one address.
 type tally struct {
 	vip      VIP
-	answered map[int]bool
+	frames   []frame
 	kernelNS map[int]int64 // probe -> kernel's send time
-	trips    [][]int64     // of each responder
+	heard    []responses   // of each responder
+}
+
+// frame is a probe or a reply, at its time.
+type frame struct {
+	at    int64
+	reply bool
+}
+
+// responses are one responder's.
+type responses struct {
+	last  int     // the probe that its last reply was attributed to; -1 before the first
+	trips []int64 // ns
 }
 
 func (s *Summary) add(vips map[netip.Addr]*tally, e Event, record probe.Record) error {
@@ -116,10 +128,7 @@ func (s *Summary) add(vips map[netip.Addr]*tally, e Event, record probe.Record) 
 		s.start = record.Time
 		for _, target := range e.Targets {
 			if vips[target] == nil {
-				vips[target] = &tally{
-					vip:      VIP{VIP: target, Responders: []Responder{}},
-					answered: map[int]bool{}, kernelNS: map[int]int64{},
-				}
+				vips[target] = &tally{vip: VIP{VIP: target, Responders: []Responder{}}, kernelNS: map[int]int64{}}
 				s.VIPs = append(s.VIPs, VIP{VIP: target})
 			}
 		}
@@ -136,10 +145,7 @@ func (s *Summary) add(vips map[netip.Addr]*tally, e Event, record probe.Record) 
 	case e.Sent != nil:
 		t, err := about(e.Sent.Target)
 		if err == nil && e.Sent.Err == nil {
-			t.vip.Sent++
-			if e.Sent.KernelNS != 0 {
-				t.kernelNS[e.Sent.Probe] = e.Sent.KernelNS
-			}
+			t.asked(*e.Sent)
 		}
 		return err
 	case e.Reply != nil:
@@ -158,10 +164,16 @@ func (s *Summary) add(vips map[netip.Addr]*tally, e Event, record probe.Record) 
 	return nil
 }
 
-func (t *tally) reply(a Answer) {
-	if a.Probe >= 0 {
-		t.answered[a.Probe] = true
+func (t *tally) asked(s Sent) {
+	t.vip.Sent++
+	t.frames = append(t.frames, frame{at: s.SentNS})
+	if s.KernelNS != 0 {
+		t.kernelNS[s.Probe] = s.KernelNS
 	}
+}
+
+func (t *tally) reply(a Answer) {
+	t.frames = append(t.frames, frame{at: a.ReceivedNS, reply: true})
 	at := time.Unix(0, a.ReceivedNS).UTC()
 	i := slices.IndexFunc(t.vip.Responders, func(r Responder) bool {
 		return r.MAC == a.Who.MAC && r.EthernetSource == a.Who.EthernetSource && r.VLAN == a.Who.VLAN && r.Flags == a.Who.Flags
@@ -170,25 +182,47 @@ func (t *tally) reply(a Answer) {
 		i = len(t.vip.Responders)
 		a.Who.FirstSeen = at
 		t.vip.Responders = append(t.vip.Responders, a.Who)
-		t.trips = append(t.trips, nil)
+		t.heard = append(t.heard, responses{last: -1})
 	}
-	r := &t.vip.Responders[i]
+	r, h := &t.vip.Responders[i], &t.heard[i]
 	r.Replies++
 	r.LastSeen = at
-	if sent, ok := t.kernelNS[a.Probe]; ok {
-		t.trips[i] = append(t.trips[i], a.ReceivedNS-sent)
+	// On a busy machine several probes leave before the first answer comes, and that is
+	// then attributed to the last of them. Its round trip is known only when the responder
+	// has answered the probe before, and not this one.
+	if sent, ok := t.kernelNS[a.Probe]; ok && a.Probe == h.last+1 {
+		h.trips = append(h.trips, a.ReceivedNS-sent)
 	}
+	h.last = a.Probe
 }
 
 func (t *tally) finish(drops uint32) VIP {
-	t.vip.Answered, t.vip.KernelDrops = len(t.answered), drops
-	for i, trips := range t.trips {
-		if len(trips) > 0 {
-			slices.Sort(trips)
-			t.vip.Responders[i].RoundTripNS = trips[len(trips)/2]
+	t.vip.Answered, t.vip.KernelDrops = answered(t.frames), drops
+	for i, h := range t.heard {
+		if len(h.trips) > 0 {
+			slices.Sort(h.trips)
+			t.vip.Responders[i].RoundTripNS = h.trips[len(h.trips)/2]
 		}
 	}
 	return t.vip
+}
+
+// answered counts the probes that a later reply answers, each reply one: not by
+// attribution, for the reason above. A second reply to a probe answers nothing more.
+func answered(frames []frame) int {
+	// At the same time a probe comes first: nothing is answered before it is asked.
+	slices.SortStableFunc(frames, func(a, b frame) int { return cmp.Compare(a.at, b.at) })
+	open, n := 0, 0
+	for _, f := range frames {
+		switch {
+		case !f.reply:
+			open++
+		case open > 0:
+			open--
+			n++
+		}
+	}
+	return n
 }
 
 // Body decodes JSON within a record's body: a start's arguments, an end's totals.
