@@ -23,7 +23,7 @@ type sweep struct {
 	sent     map[string]int            // target address -> who-has sent
 	answered map[string]int            // target address -> who-has that got an answer
 	replies  map[string]map[string]int // target address -> sender MAC -> replies
-	foreign  map[string]map[string]int // sender MAC -> differing Ethernet source -> replies
+	foreign  map[string]string         // sender MAC -> differing Ethernet source, the lowest of several
 	claims   map[string]map[string]int // target address -> sender MAC -> announcements that nobody asked for
 }
 
@@ -33,7 +33,7 @@ type sweep struct {
 func readSweep(f journal.Facts) (sweep, error) {
 	s := sweep{
 		sent: map[string]int{}, answered: map[string]int{},
-		replies: map[string]map[string]int{}, foreign: map[string]map[string]int{}, claims: map[string]map[string]int{},
+		replies: map[string]map[string]int{}, foreign: map[string]string{}, claims: map[string]map[string]int{},
 	}
 	span, err := f.Observation(journal.ObsARP)
 	if err != nil {
@@ -98,8 +98,9 @@ func (s *sweep) count(run journal.Run, totals probe.ARPTotals) error {
 		mac := strings.ToLower(r.SenderMAC)
 		increment(s.replies, addr, mac)
 		frames[addr] = append(frames[addr], frame{at: r.ReceivedNS, reply: true})
-		if eth := strings.ToLower(r.EthernetSource); eth != mac {
-			increment(s.foreign, mac, eth)
+		// Not the last one: what happened at the same time is in no order.
+		if eth := strings.ToLower(r.EthernetSource); eth != mac && (s.foreign[mac] == "" || eth < s.foreign[mac]) {
+			s.foreign[mac] = eth
 		}
 	}
 	for addr, f := range frames {
@@ -214,7 +215,7 @@ func (s sweep) findings() []Finding {
 		out = append(out, Finding{Component: "segment", Message: fmt.Sprintf(format, args...)})
 	}
 	for _, mac := range slices.Sorted(maps.Keys(s.foreign)) {
-		tell("replies that claim %s came in frames from %s", mac, strings.Join(slices.Sorted(maps.Keys(s.foreign[mac])), ", "))
+		tell("replies that claim %s came in frames from %s", mac, s.foreign[mac])
 	}
 	for _, t := range s.targets {
 		switch t.Kind {

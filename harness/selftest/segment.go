@@ -104,7 +104,7 @@ func segmentWorlds() []World {
 		},
 		{
 			Name: "takeover", Truth: "half way through another node takes over and says so",
-			Build: shared(func(n int) bool { return n < 25 }), Want: several("responders=2"),
+			Build: shared(func(n int) bool { return n < probes/2 }), Want: several("responders=2"),
 		},
 		{
 			Name: "flapping", Truth: "two nodes take turns, ten broadcasts each",

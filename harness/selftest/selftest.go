@@ -223,12 +223,16 @@ func (o Options) record(ctx context.Context, w World, s *Site, dir string) (path
 	return path, errors.Join(err, out.Close(reason, err))
 }
 
+// probes is how many who-has a sweep sends for each address, unless a world says otherwise.
+const probes = 50
+
 // defaults is the scenario that a world is judged by: kube-proxy and SNAT, and samples
 // that are small enough for seconds and large enough for every verdict.
 func defaults(w World) scenario.Scenario {
 	var sc scenario.Scenario
 	sc.Metadata.Name = w.Name
 	sc.Spec.DataPlane.Proxy = scenario.ProxyIPTables
+	sc.Spec.Limits.ARPProbes = probes
 	sc.Spec.Limits.ARPInterval = scenario.Duration(4 * time.Millisecond)
 	sc.Spec.Limits.Requests = 80
 	sc.Spec.Limits.RequestRate = 150
