@@ -38,7 +38,7 @@ tool = $(GO) tool -modfile=.github/tools/go.mod
 
 .PHONY: help
 help: ## print this list
-	@awk 'BEGIN { FS = ":.*## " } /^[a-z0-9-]+:.*## / { printf "  %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk 'BEGIN { FS = ":.*## " } /^[a-z0-9-]+:.*## / { printf "  %-20s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 	@echo "Variables: SET=all|ci SCENARIOS=\"...\" SOURCE=auto|registry|go-module RESULTS=DIR ARGS=\"...\""
 
 .PHONY: build
@@ -81,6 +81,10 @@ evidence: docker ## run the longer proofs (kill points, bring-up time); resumabl
 .PHONY: evidence-kill
 evidence-kill: docker ## end runs, workers, instruments and the daemon at 25 points; resumable
 	@RESULTS="$(RESULTS)" SOURCE="$(SOURCE)" .ci/evidence kill
+
+.PHONY: evidence-instruments
+evidence-instruments: build ## measure what the ARP instrument sees, beside arping and tcpdump; resumable (root)
+	@GO="$(GO)" RESULTS="$(RESULTS)" .ci/evidence-instruments $(ARGS)
 
 .PHONY: images
 images: docker ## build the software under test and bake the node images

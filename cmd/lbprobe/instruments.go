@@ -19,9 +19,13 @@ import (
 	"github.com/lbmatrix/lbmatrix/harness/probe/forward"
 	"github.com/lbmatrix/lbmatrix/harness/probe/idle"
 	"github.com/lbmatrix/lbmatrix/harness/probe/load"
+	"github.com/lbmatrix/lbmatrix/harness/probe/ndp"
 	"github.com/lbmatrix/lbmatrix/harness/probe/serve"
 	"github.com/lbmatrix/lbmatrix/harness/probe/stream"
 )
+
+// maxProbeRate bounds what a sweep of many addresses sends, in frames per second.
+const maxProbeRate = 1000
 
 func arpCommand(flags *flag.FlagSet) instrument {
 	var c arp.Config
@@ -29,10 +33,23 @@ func arpCommand(flags *flag.FlagSet) instrument {
 	flags.Func("target", "an IPv4 `address` to ask for; repeated, or separated by commas", parseAddrs(&c.Targets))
 	flags.IntVar(&c.Count, "count", 5, "rounds; 0 is until stopped")
 	flags.DurationVar(&c.Interval, "interval", 200*time.Millisecond, "time between rounds; the targets are spread within it")
+	flags.Float64Var(&c.MaxRate, "max-rate", maxProbeRate, "frames per second at most: many targets lengthen the interval; 0 is no limit")
 	flags.DurationVar(&c.Settle, "settle", time.Second, "listen for this long after the last probe")
 	flags.BoolVar(&c.ProbeMode, "probe-mode", false, "ask from 0.0.0.0 (RFC 5227)")
 	flags.Func("source", "ask from this IPv4 `address` (default: the interface's)", parseAddr(&c.Source))
 	return func(ctx context.Context, w *stream.Writer) error { return arp.Run(ctx, c, w) }
+}
+
+func ndpCommand(flags *flag.FlagSet) instrument {
+	var c ndp.Config
+	flags.StringVar(&c.Interface, "interface", "eth0", "ask on this interface")
+	flags.Func("target", "an IPv6 `address` to ask for; repeated, or separated by commas", parseAddrs(&c.Targets))
+	flags.IntVar(&c.Count, "count", 5, "rounds; 0 is until stopped")
+	flags.DurationVar(&c.Interval, "interval", 200*time.Millisecond, "time between rounds; the targets are spread within it")
+	flags.Float64Var(&c.MaxRate, "max-rate", maxProbeRate, "frames per second at most: many targets lengthen the interval; 0 is no limit")
+	flags.DurationVar(&c.Settle, "settle", time.Second, "listen for this long after the last probe")
+	flags.Func("source", "ask from this IPv6 `address` (default: the interface's)", parseAddr(&c.Source))
+	return func(ctx context.Context, w *stream.Writer) error { return ndp.Run(ctx, c, w) }
 }
 
 func loadCommand(flags *flag.FlagSet) instrument {

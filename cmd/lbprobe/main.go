@@ -48,6 +48,7 @@ type usageError struct{ error }
 func commands() []command {
 	return []command{
 		{"arp", "ask who has an address, and record everyone who answers", false, 5 * time.Minute, arpCommand},
+		{"ndp", "the same for IPv6, with neighbour solicitations", false, 5 * time.Minute, ndpCommand},
 		{"load", "send requests on a schedule, and measure them", false, 5 * time.Minute, loadCommand},
 		{"exchange", "send large datagrams, ask for large responses, and check every byte", false, 5 * time.Minute, exchangeCommand},
 		{"capture", "record the frames that open connections to addresses", false, 5 * time.Minute, captureCommand},

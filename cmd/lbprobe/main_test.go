@@ -52,6 +52,8 @@ func TestExitCodesAndReasons(t *testing.T) {
 		{"load --count 1 --duration 1s", 2, ""},
 		{"load --stdin ignore", 1, probe.ReasonError},
 		{"arp --interface absent0 --target 10.0.0.1 --stdin ignore", 1, probe.ReasonError},
+		{"ndp --interface absent0 --target fe80::1 --stdin ignore", 1, probe.ReasonError},
+		{"ndp --target 10.0.0.1,x", 2, ""},
 		{"serve --http 256.0.0.1:x", 1, probe.ReasonError},
 		{"load --stdin ignore --mode tcp-connect --count 3 " + target, 0, probe.ReasonDone},
 		{"load --mode tcp-connect --rate 1 " + target, 0, probe.ReasonStdinClosed},

@@ -23,7 +23,7 @@ type sweep struct {
 	sent     map[string]int            // target address -> who-has sent
 	answered map[string]int            // target address -> who-has that got an answer
 	replies  map[string]map[string]int // target address -> sender MAC -> replies
-	foreign  map[string]string         // sender MAC -> differing Ethernet source
+	foreign  map[string]string         // sender MAC -> differing Ethernet source, the lowest of several
 	claims   map[string]map[string]int // target address -> sender MAC -> announcements that nobody asked for
 	begun    int64                     // when the first who-has was sent, ns
 	asked    map[string][]int64        // target address -> when its who-has were sent, ns
@@ -132,7 +132,8 @@ func (s *sweep) count(run journal.Run, totals probe.ARPTotals) error {
 		increment(s.replies, addr, mac)
 		s.hear(addr, mac, r.ReceivedNS)
 		frames[addr] = append(frames[addr], frame{at: r.ReceivedNS, reply: true})
-		if eth := strings.ToLower(r.EthernetSource); eth != mac {
+		// Not the last one: what happened at the same time is in no order.
+		if eth := strings.ToLower(r.EthernetSource); eth != mac && (s.foreign[mac] == "" || eth < s.foreign[mac]) {
 			s.foreign[mac] = eth
 		}
 	}

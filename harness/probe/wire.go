@@ -56,7 +56,7 @@ const (
 
 // Start is the body of the first record of a run.
 type Start struct {
-	Instrument  string          `json:"instrument"`          // "arp", "load", "capture", "serve", "idle", "forward"
+	Instrument  string          `json:"instrument"`          // "arp", "ndp", "load", "capture", "serve", "idle", "forward"
 	Version     int             `json:"version"`             // WireVersion
 	Args        json.RawMessage `json:"args,omitempty"`      // the instrument's own arguments: ARPArgs, LoadArgs, ServeArgs, ForwardArgs
 	Host        string          `json:"host,omitempty"`      // the kernel's host name
@@ -79,18 +79,20 @@ type End struct {
 // ARPArgs is Start.Args of the arp instrument.
 type ARPArgs struct {
 	Targets    []netip.Addr `json:"targets"`
-	Count      int          `json:"count"`      // rounds; 0 is until stopped
-	IntervalNS int64        `json:"intervalNS"` // between two probes for one target
-	SettleNS   int64        `json:"settleNS"`   // listening after the last probe
-	ProbeMode  bool         `json:"probeMode"`  // RFC 5227: sender protocol address 0.0.0.0
+	Count      int          `json:"count"`             // rounds; 0 is until stopped
+	IntervalNS int64        `json:"intervalNS"`        // between two probes for one target, as MaxRate allows
+	MaxRate    float64      `json:"maxRate,omitempty"` // frames per second at most; 0 is no limit
+	SettleNS   int64        `json:"settleNS"`          // listening after the last probe
+	ProbeMode  bool         `json:"probeMode"`         // RFC 5227: sender protocol address 0.0.0.0
 }
 
 // ARPProbe is one who-has that was sent, or failed to be.
 type ARPProbe struct {
-	Probe  int        `json:"probe"` // the round, from 0: counts without gaps for each target
-	Target netip.Addr `json:"target"`
-	SentNS int64      `json:"sentNS"`          // just before the send call
-	Error  string     `json:"error,omitempty"` // why it was not sent; empty when it was
+	Probe    int        `json:"probe"` // the round, from 0: counts without gaps for each target
+	Target   netip.Addr `json:"target"`
+	SentNS   int64      `json:"sentNS"`             // just before the send call
+	KernelNS int64      `json:"kernelNS,omitempty"` // kernel send timestamp (SO_TIMESTAMPING, software): when the driver took the frame; 0 where it gives none
+	Error    string     `json:"error,omitempty"`    // why it was not sent; empty when it was
 }
 
 // ARPReply is one answer to us: operation 2, for a monitored target, addressed to
