@@ -173,6 +173,7 @@ type LoadArgs struct {
 	Source       string       `json:"source,omitempty"`
 	StartNS      int64        `json:"startNS"`  // when request 0 was due
 	BucketMS     int          `json:"bucketMS"` // width of a LoadBucket
+	LoadShape
 }
 
 // LoadTarget is one address under load.
@@ -231,7 +232,7 @@ const (
 // warm-up excluded. Percentiles are within 0.1 %, Min, Max and Mean exact.
 type LoadHistogram struct {
 	Target string `json:"target"`
-	Name   string `json:"name"` // HistogramResponse or HistogramService
+	Name   string `json:"name"` // HistogramResponse, HistogramService or HistogramLateness
 	Unit   string `json:"unit"` // "ns"
 	HDR    string `json:"hdr"`  // HdrHistogram V2 compressed, base64; merge these, never the percentiles
 	Count  int64  `json:"count"`
