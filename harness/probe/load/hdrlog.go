@@ -11,6 +11,8 @@ import (
 	"time"
 
 	"github.com/HdrHistogram/hdrhistogram-go"
+
+	"github.com/lbmatrix/lbmatrix/harness/probe/latency"
 )
 
 // hdrLog writes interval histograms: one line for each target and histogram that had a
@@ -29,14 +31,14 @@ func (r *recorder) logIntervals() (finish func() error, err error) {
 	if r.config.HDRLog == nil {
 		return func() error { return nil }, nil
 	}
-	l := &hdrLog{recorder: r, out: hdrhistogram.NewHistogramLogWriter(r.config.HDRLog), spare: newHistogram(), since: r.start}
+	l := &hdrLog{recorder: r, out: hdrhistogram.NewHistogramLogWriter(r.config.HDRLog), spare: latency.NewHistogram(), since: r.start}
 	if err := l.header(); err != nil {
 		return nil, fmt.Errorf("write hdr log: %w", err)
 	}
 	r.mu.Lock()
 	for _, t := range r.targets {
 		for _, h := range t.histograms {
-			h.interval = newHistogram()
+			h.Swap(latency.NewHistogram())
 		}
 	}
 	r.mu.Unlock()
@@ -95,15 +97,14 @@ func (l *hdrLog) interval() error {
 		for _, name := range histogramNames() {
 			h := t.histograms[name]
 			l.recorder.mu.Lock()
-			done := h.interval
-			h.interval = l.spare
+			done := h.Swap(l.spare)
 			l.recorder.mu.Unlock()
 			if done.TotalCount() > 0 {
 				done.SetTag(t.name + "/" + name)
 				done.SetStartTimeMs(from.UnixMilli())
 				done.SetEndTimeMs(to.UnixMilli())
 				if err := l.out.OutputIntervalHistogram(done); err != nil {
-					l.spare = newHistogram() // done's place is taken
+					l.spare = latency.NewHistogram() // done's place is taken
 					return fmt.Errorf("write hdr log: %w", err)
 				}
 				done.Reset()

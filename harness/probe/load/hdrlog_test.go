@@ -13,6 +13,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/lbmatrix/lbmatrix/harness/probe"
+	"github.com/lbmatrix/lbmatrix/harness/probe/latency"
 )
 
 // The intervals of a log add up to the run's histograms, and two logs to those of both.
@@ -37,7 +38,7 @@ func TestHDRLogMerges(t *testing.T) {
 				require.EqualValues(t, 250, body.Count)
 				require.True(t, decoded.Equals(merged[tag]), tag)
 				if want[tag] == nil {
-					want[tag] = newHistogram()
+					want[tag] = latency.NewHistogram()
 				}
 				want[tag].Merge(decoded)
 			}
@@ -62,7 +63,7 @@ func TestHDRLogRefusesTags(t *testing.T) {
 // Whatever a log holds, it is read or refused.
 func FuzzMergeLog(f *testing.F) {
 	var log bytes.Buffer
-	h := newHistogram()
+	h := latency.NewHistogram()
 	require.NoError(f, h.RecordValue(1e6))
 	h.SetTag("vip/response")
 	w := hdrhistogram.NewHistogramLogWriter(&log)

@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/lbmatrix/lbmatrix/harness/probe"
+	"github.com/lbmatrix/lbmatrix/harness/probe/latency"
 	"github.com/lbmatrix/lbmatrix/harness/probe/request"
 	"github.com/lbmatrix/lbmatrix/harness/probe/stream"
 )
@@ -158,14 +159,14 @@ func rampStep(ctx context.Context, c Config, rate float64, requesters []request.
 		Totals: totals, Histograms: map[string]probe.LoadHistogram{},
 	}
 	for _, name := range histogramNames() {
-		all := newLatencies()
+		all := latency.New()
 		for _, t := range recorder.targets {
-			all.merge(t.histograms[name])
+			all.Merge(t.histograms[name])
 		}
 		if name == probe.HistogramResponse {
-			step.ValueNS = all.percentile(r.Percentile)
+			step.ValueNS = all.Percentile(r.Percentile)
 		}
-		if step.Histograms[name], err = all.body("", name); err != nil {
+		if step.Histograms[name], err = all.Body("", name); err != nil {
 			return step, err
 		}
 	}

@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/lbmatrix/lbmatrix/harness/probe"
+	"github.com/lbmatrix/lbmatrix/harness/probe/latency"
 	"github.com/lbmatrix/lbmatrix/harness/probe/request"
 )
 
@@ -40,10 +41,10 @@ type recorder struct {
 type targetState struct {
 	name       string
 	totals     probe.LoadTotals
-	histograms map[string]*latencies // by the name of the record
-	response   *latencies            // the same, found without a map: they are used for each request
-	service    *latencies
-	lateness   *latencies
+	histograms map[string]*latency.Latencies // by the name of the record
+	response   *latency.Latencies            // the same, found without a map: they are used for each request
+	service    *latency.Latencies
+	lateness   *latency.Latencies
 	backends   map[string]*probe.BackendCount
 	buckets    map[int64]*bucket
 	newest     int64 // bucket that was used
@@ -54,15 +55,20 @@ type bucket struct {
 	pending int
 }
 
+// histogramNames are those of a target, in the order of their records.
+func histogramNames() []string {
+	return []string{probe.HistogramResponse, probe.HistogramService, probe.HistogramLateness}
+}
+
 func newRecorder(c Config, emit func(kind string, body any) error, start time.Time) *recorder {
 	r := &recorder{config: c, emit: emit, start: start}
 	for _, target := range c.Targets {
 		t := &targetState{
 			name: target.Name, totals: probe.LoadTotals{ErrorKinds: map[string]int64{}},
-			response: newLatencies(), service: newLatencies(), lateness: newLatencies(),
+			response: latency.New(), service: latency.New(), lateness: latency.New(),
 			backends: map[string]*probe.BackendCount{}, buckets: map[int64]*bucket{},
 		}
-		t.histograms = map[string]*latencies{
+		t.histograms = map[string]*latency.Latencies{
 			probe.HistogramResponse: t.response, probe.HistogramService: t.service, probe.HistogramLateness: t.lateness,
 		}
 		r.targets = append(r.targets, t)
@@ -117,7 +123,7 @@ func (r *recorder) ended(o outcome) error {
 		b.Late++
 	}
 	if o.number >= r.config.Warmup {
-		if err := t.lateness.record(lateness); err != nil {
+		if err := t.lateness.Record(lateness); err != nil {
 			return err
 		}
 	}
@@ -162,7 +168,7 @@ func (r *recorder) succeeded(t *targetState, b *bucket, o outcome) error {
 		t.totals.WarmupExcluded++
 		return nil
 	}
-	return cmp.Or(t.response.record(response), t.service.record(o.at.Sub(o.sent)))
+	return cmp.Or(t.response.Record(response), t.service.Record(o.at.Sub(o.sent)))
 }
 
 func (t *targetState) answeredBy(id *probe.Identity) {
@@ -226,7 +232,7 @@ func (r *recorder) finishTarget(t *targetState) error {
 		return err
 	}
 	for _, name := range histogramNames() {
-		body, err := t.histograms[name].body(t.name, name)
+		body, err := t.histograms[name].Body(t.name, name)
 		if err == nil {
 			err = r.emit(probe.KindLoadHistogram, body)
 		}

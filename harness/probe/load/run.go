@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/lbmatrix/lbmatrix/harness/probe"
+	"github.com/lbmatrix/lbmatrix/harness/probe/pace"
 	"github.com/lbmatrix/lbmatrix/harness/probe/request"
 	"github.com/lbmatrix/lbmatrix/harness/probe/stream"
 )
@@ -109,8 +110,8 @@ func (g *generator) dispatch(ctx context.Context, send func(number int64, target
 	// The thread's timer slack is set, so it must stay the dispatcher's own.
 	runtime.LockOSThread()
 	defer runtime.UnlockOSThread()
-	pace := newPacer(g.config.Sleep)
-	defer pace.stop()
+	pacer := pace.New(g.config.Sleep)
+	defer pacer.Stop()
 	next := newArrivals(g.config)
 	for i := int64(0); g.config.Count == 0 || i < g.config.Count; i++ {
 		offset := next()
@@ -118,7 +119,7 @@ func (g *generator) dispatch(ctx context.Context, send func(number int64, target
 			return nil
 		}
 		due := g.start.Add(offset)
-		pace.until(ctx, due)
+		pacer.Until(ctx, due)
 		if ctx.Err() != nil {
 			return context.Cause(ctx)
 		}

@@ -194,9 +194,9 @@ func TestUncorrectedServiceTimeHidesALateSend(t *testing.T) {
 		require.NoError(t, recorder.scheduled(0, start, false))
 		o := g.request(t.Context(), 0, 0, start)
 		require.NoError(t, recorder.ended(o))
-		require.EqualValues(t, 3*time.Second, recorder.targets[0].response.max)
-		require.Less(t, recorder.targets[0].service.max, int64(time.Millisecond))
-		require.EqualValues(t, 3*time.Second, recorder.targets[0].lateness.max)
+		require.EqualValues(t, 3*time.Second, recorder.targets[0].response.Max())
+		require.Less(t, recorder.targets[0].service.Max(), time.Millisecond)
+		require.EqualValues(t, 3*time.Second, recorder.targets[0].lateness.Max())
 		require.EqualValues(t, 1, recorder.targets[0].totals.Late)
 	})
 }

@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 // Copyright The lbmatrix Authors
 
-package load
+// Package latency keeps latencies in histograms that merge without loss.
+package latency
 
 import (
 	"fmt"
@@ -20,28 +21,26 @@ const (
 	figures   = 3
 )
 
-func histogramNames() []string {
-	return []string{probe.HistogramResponse, probe.HistogramService, probe.HistogramLateness}
-}
-
-func newHistogram() *hdrhistogram.Histogram {
+// NewHistogram returns an empty histogram of the range all have.
+func NewHistogram() *hdrhistogram.Histogram {
 	return hdrhistogram.New(lowestNS, highestNS, figures)
 }
 
-// latencies keeps the exact extremes and sum beside the histogram's buckets.
-type latencies struct {
+// Latencies keeps the exact extremes and sum beside the histogram's buckets.
+type Latencies struct {
 	hdr           *hdrhistogram.Histogram
-	interval      *hdrhistogram.Histogram // what came since the log's last line; nil without a log
+	interval      *hdrhistogram.Histogram // what came since the last Swap; nil before the first
 	min, max, sum int64
 }
 
-func newLatencies() *latencies {
-	return &latencies{hdr: newHistogram()}
+// New returns an empty one.
+func New() *Latencies {
+	return &Latencies{hdr: NewHistogram()}
 }
 
-// record takes a latency; one outside the range is taken as its nearest end (a
+// Record takes a latency; one outside the range is taken as its nearest end (a
 // clock that cannot tell send from answer measures 0).
-func (l *latencies) record(d time.Duration) error {
+func (l *Latencies) Record(d time.Duration) error {
 	v := min(max(int64(d), lowestNS), highestNS)
 	err := l.hdr.RecordValue(v)
 	if err == nil && l.interval != nil {
@@ -58,8 +57,19 @@ func (l *latencies) record(d time.Duration) error {
 	return nil
 }
 
-// merge adds another's samples.
-func (l *latencies) merge(other *latencies) {
+// Swap returns what was recorded since the last Swap, and lets empty take what comes. It
+// is nil the first time.
+func (l *Latencies) Swap(empty *hdrhistogram.Histogram) *hdrhistogram.Histogram {
+	interval := l.interval
+	l.interval = empty
+	return interval
+}
+
+// Max is the longest, exactly; 0 without a sample.
+func (l *Latencies) Max() time.Duration { return time.Duration(l.max) }
+
+// Merge adds another's samples.
+func (l *Latencies) Merge(other *Latencies) {
 	l.hdr.Merge(other.hdr) // drops nothing: both have the same range
 	if l.min == 0 || other.min != 0 && other.min < l.min {
 		l.min = other.min
@@ -68,16 +78,17 @@ func (l *latencies) merge(other *latencies) {
 	l.sum += other.sum
 }
 
-// percentile is the latency that p percent of the samples do not exceed, within 0.1 %; 0
+// Percentile is the latency that p percent of the samples do not exceed, within 0.1 %; 0
 // without a sample.
-func (l *latencies) percentile(p float64) int64 {
+func (l *Latencies) Percentile(p float64) int64 {
 	if l.hdr.TotalCount() == 0 {
 		return 0
 	}
 	return min(l.hdr.ValueAtPercentile(p), l.max)
 }
 
-func (l *latencies) body(target, name string) (probe.LoadHistogram, error) {
+// Body is the wire record of it.
+func (l *Latencies) Body(target, name string) (probe.LoadHistogram, error) {
 	encoded, err := l.hdr.EncodeV2()
 	if err != nil {
 		return probe.LoadHistogram{}, fmt.Errorf("encode %s histogram of %s: %w", name, target, err)
@@ -85,7 +96,7 @@ func (l *latencies) body(target, name string) (probe.LoadHistogram, error) {
 	body := probe.LoadHistogram{
 		Target: target, Name: name, Unit: "ns", HDR: string(encoded), Count: l.hdr.TotalCount(),
 		Min: l.min, Max: l.max,
-		P50: l.percentile(50), P90: l.percentile(90), P99: l.percentile(99), P999: l.percentile(99.9),
+		P50: l.Percentile(50), P90: l.Percentile(90), P99: l.Percentile(99), P999: l.Percentile(99.9),
 	}
 	if body.Count > 0 {
 		body.Mean = l.sum / body.Count
