@@ -49,6 +49,7 @@ func commands() []command {
 	return []command{
 		{"arp", "ask who has an address, and record everyone who answers", false, 5 * time.Minute, arpCommand},
 		{"load", "send requests on a schedule, and measure them", false, 5 * time.Minute, loadCommand},
+		{"watch", "send several kinds of traffic side by side, and record when each failed", false, time.Hour, watchCommand},
 		{"capture", "record the frames that open connections to addresses", false, 5 * time.Minute, captureCommand},
 		{"serve", "be the backend: HTTP, TCP and UDP echo", true, 0, serveCommand},
 		{"idle", "sleep until SIGTERM, reaping orphans as process 1", true, 0, idleCommand},

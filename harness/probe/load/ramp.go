@@ -12,6 +12,7 @@ import (
 
 	"github.com/lbmatrix/lbmatrix/harness/probe"
 	"github.com/lbmatrix/lbmatrix/harness/probe/latency"
+	"github.com/lbmatrix/lbmatrix/harness/probe/machine"
 	"github.com/lbmatrix/lbmatrix/harness/probe/request"
 	"github.com/lbmatrix/lbmatrix/harness/probe/stream"
 )
@@ -111,7 +112,7 @@ func (s *search) tell(rate float64, met bool) {
 // run of its own, warmed up, with the connections of the steps before.
 func ramp(ctx context.Context, c Config, requesters []request.Requester, w *stream.Writer) (probe.RampTotals, error) {
 	s := search{first: c.Rate, max: c.Ramp.MaxRate, precision: c.Ramp.Precision}
-	before := readCPU()
+	before := machine.ReadCPU()
 	var totals probe.RampTotals
 	var failed error
 	for rate := s.next(); rate > 0 && failed == nil; rate = s.next() {
@@ -135,7 +136,7 @@ func ramp(ctx context.Context, c Config, requesters []request.Requester, w *stre
 	}
 	totals.HighestRate, totals.LowestMissed = s.met, s.missed
 	totals.Interrupted = failed != nil
-	totals.StealRatio = before.stealRatio(readCPU())
+	totals.StealRatio = before.StealRatio(machine.ReadCPU())
 	return totals, failed
 }
 

@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/lbmatrix/lbmatrix/harness/probe"
+	"github.com/lbmatrix/lbmatrix/harness/probe/machine"
 	"github.com/lbmatrix/lbmatrix/harness/probe/pace"
 	"github.com/lbmatrix/lbmatrix/harness/probe/request"
 	"github.com/lbmatrix/lbmatrix/harness/probe/stream"
@@ -71,7 +72,7 @@ func (g *generator) run(ctx context.Context) (probe.LoadTotals, error) {
 		context.AfterFunc(requests, func() { timer.Stop() })
 	})()
 
-	before := readCPU()
+	before := machine.ReadCPU()
 	slots := make(chan struct{}, g.config.MaxInFlight)
 	var inFlight sync.WaitGroup
 	err := g.dispatch(ctx, func(number int64, target int, due time.Time) error {
@@ -96,7 +97,7 @@ func (g *generator) run(ctx context.Context) (probe.LoadTotals, error) {
 		err = context.Cause(ctx)
 	}
 	totals, finishErr := g.recorder.finish()
-	totals.StealRatio = before.stealRatio(readCPU())
+	totals.StealRatio = before.StealRatio(machine.ReadCPU())
 	if finishErr != nil {
 		err = finishErr
 	}

@@ -49,7 +49,7 @@ type DialFunc func(ctx context.Context, network, address string) (net.Conn, erro
 // New returns the requester of a mode.
 func New(c Config) (Requester, error) {
 	if c.Dial == nil {
-		c.Dial = dialer(c.Source)
+		c.Dial = Dialer(c.Source)
 	}
 	switch c.Mode {
 	case probe.ModeTCPConnect:
