@@ -38,7 +38,7 @@ tool = $(GO) tool -modfile=.github/tools/go.mod
 
 .PHONY: help
 help: ## print this list
-	@awk 'BEGIN { FS = ":.*## " } /^[a-z0-9-]+:.*## / { printf "  %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk 'BEGIN { FS = ":.*## " } /^[a-z0-9-]+:.*## / { printf "  %-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 	@echo "Variables: SET=all|ci SCENARIOS=\"...\" SOURCE=auto|registry|go-module RESULTS=DIR ARGS=\"...\""
 
 .PHONY: build
@@ -77,6 +77,12 @@ bench: ## run the benchmarks into results/bench.txt; BASE=old.txt compares
 .PHONY: evidence
 evidence: docker ## run the longer proofs (kill -9 in each stage, bring-up time); resumable
 	@RESULTS="$(RESULTS)" SOURCE="$(SOURCE)" .ci/evidence $(ARGS)
+
+.PHONY: evidence-load
+evidence-load: ## measure the traffic instruments (lateness, wrk, memory, stall, outages); resumable
+	@.ci/need ip=iproute2 wrk=wrk jq=jq
+	@CGO_ENABLED=0 $(GO) build -trimpath -ldflags="-s -w" -o bin/lbprobe ./cmd/lbprobe
+	@RESULTS="$(RESULTS)" GO="$(GO)" .ci/evidence-load $(ARGS)
 
 .PHONY: images
 images: docker ## build the software under test and bake the node images

@@ -271,7 +271,7 @@ func TestNamespacePassive(t *testing.T) {
 
 // TestEvidenceOutage measures outages of known length with the real program, as
 // .ci/evidence-load asks: LBMATRIX_EVIDENCE_OUTAGES of 3.000 s each, at a probe a
-// millisecond, with LBMATRIX_EVIDENCE_LBPROBE.
+// millisecond of the traffic LBMATRIX_EVIDENCE_TRAFFIC, with LBMATRIX_EVIDENCE_LBPROBE.
 func TestEvidenceOutage(t *testing.T) {
 	var rounds int
 	program := os.Getenv("LBMATRIX_EVIDENCE_LBPROBE")
@@ -280,34 +280,34 @@ func TestEvidenceOutage(t *testing.T) {
 	}
 	p := newPair(t)
 	b := newBackend(t, "a", serverAddress, p.on(p.server))
-	for _, args := range [][]string{
-		{"--new", b.http, "--mode", probe.ModeTCPConnect},
-		{"--udp", b.udp},
-		{"--arp", serverAddress, "--interface", "eth0", "--own-mac"},
-	} {
-		var out bytes.Buffer
-		command := exec.CommandContext(t.Context(), "nsenter", append([]string{
-			"--net=" + p.client.Path(), program, "watch", "--interval", "1ms", "--deadline", "10m",
-		}, args...)...)
-		command.Stdout, command.Stderr = &out, os.Stderr
-		stdin, err := command.StdinPipe()
-		require.NoError(t, err)
-		require.NoError(t, command.Start())
-		var truth []time.Duration
-		for range rounds {
-			time.Sleep(700 * time.Millisecond)
-			truth = append(truth, p.silence(t, 3*time.Second))
-		}
+	args, known := map[string][]string{
+		probe.TrafficNew: {"--new", b.http, "--mode", probe.ModeTCPConnect},
+		probe.TrafficUDP: {"--udp", b.udp},
+		probe.TrafficARP: {"--arp", serverAddress, "--interface", "eth0", "--own-mac"},
+	}[os.Getenv("LBMATRIX_EVIDENCE_TRAFFIC")]
+	require.True(t, known, "LBMATRIX_EVIDENCE_TRAFFIC is new, udp or arp")
+	var out bytes.Buffer
+	command := exec.CommandContext(t.Context(), "nsenter", append([]string{
+		"--net=" + p.client.Path(), program, "watch", "--interval", "1ms", "--deadline", "10m",
+	}, args...)...)
+	command.Stdout, command.Stderr = &out, os.Stderr
+	stdin, err := command.StdinPipe()
+	require.NoError(t, err)
+	require.NoError(t, command.Start())
+	var truth []time.Duration
+	for range rounds {
 		time.Sleep(700 * time.Millisecond)
-		require.NoError(t, stdin.Close())
-		require.NoError(t, command.Wait())
-		records, err := stream.Read(&out)
-		require.NoError(t, err)
-		got, err := timeline.Read(records)
-		require.NoError(t, err)
-		require.True(t, got.Complete, got.Reason)
-		reportOutages(t, got.Traffic[0], truth)
+		truth = append(truth, p.silence(t, 3*time.Second))
 	}
+	time.Sleep(700 * time.Millisecond)
+	require.NoError(t, stdin.Close())
+	require.NoError(t, command.Wait())
+	records, err := stream.Read(&out)
+	require.NoError(t, err)
+	got, err := timeline.Read(records)
+	require.NoError(t, err)
+	require.True(t, got.Complete, got.Reason)
+	reportOutages(t, got.Traffic[0], truth)
 }
 
 // reportOutages prints each error, and fails when one is over 5 ms. Blips of the client
