@@ -25,7 +25,7 @@ func (a *app) probeCommand() *cobra.Command {
 		Use:   "probe",
 		Short: "Use the instruments by hand on a host of the segment",
 	}
-	cmd.AddCommand(a.probeARP(), a.probeLoad(), a.probeWatch())
+	cmd.AddCommand(a.probeARP(), a.probeLoad(), a.probeWatch(), a.probeCapture())
 	return cmd
 }
 

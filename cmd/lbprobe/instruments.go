@@ -97,6 +97,7 @@ func captureCommand(flags *flag.FlagSet) instrument {
 	var c capture.Config
 	flags.StringVar(&c.Interface, "interface", "eth0", "listen on this interface")
 	flags.Func("address", "keep frames from or to this IPv4 `address`; repeated, or separated by commas", parseAddrs(&c.Addresses))
+	flags.IntVar(&c.MaxBytes, "max-bytes", 8<<20, "of frames that are kept: the first half as they come, and the newest of the rest")
 	return func(ctx context.Context, w *stream.Writer) error {
 		if len(c.Addresses) == 0 {
 			return usageError{errors.New("--address is needed")}
