@@ -86,6 +86,12 @@ evidence-kill: docker ## end runs, workers, instruments and the daemon at 25 poi
 evidence-instruments: build ## measure what the ARP instrument sees, beside arping and tcpdump; resumable (root)
 	@GO="$(GO)" RESULTS="$(RESULTS)" .ci/evidence-instruments $(ARGS)
 
+.PHONY: evidence-load
+evidence-load: ## measure the traffic instruments (lateness, wrk, memory, stall, outages); resumable
+	@.ci/need ip=iproute2 wrk=wrk jq=jq
+	@CGO_ENABLED=0 $(GO) build -trimpath -ldflags="-s -w" -o bin/lbprobe ./cmd/lbprobe
+	@RESULTS="$(RESULTS)" GO="$(GO)" .ci/evidence-load $(ARGS)
+
 .PHONY: images
 images: docker ## build the software under test and bake the node images
 	@bin/lbmatrix images bake --source $(SOURCE) $(ARGS) $(SCENARIOS)

@@ -51,6 +51,7 @@ func commands() []command {
 		{"ndp", "the same for IPv6, with neighbour solicitations", false, 5 * time.Minute, ndpCommand},
 		{"load", "send requests on a schedule, and measure them", false, 5 * time.Minute, loadCommand},
 		{"exchange", "send large datagrams, ask for large responses, and check every byte", false, 5 * time.Minute, exchangeCommand},
+		{"watch", "send several kinds of traffic side by side, and record when each failed", false, time.Hour, watchCommand},
 		{"capture", "record the frames that open connections to addresses", false, 5 * time.Minute, captureCommand},
 		{"serve", "be the backend: HTTP, TCP and UDP echo", true, 0, serveCommand},
 		{"idle", "sleep until SIGTERM, reaping orphans as process 1", true, 0, idleCommand},

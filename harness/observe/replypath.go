@@ -13,17 +13,13 @@ import (
 	"os"
 	"path/filepath"
 	"strconv"
-	"strings"
 	"sync"
 	"time"
-
-	"github.com/gopacket/gopacket"
-	"github.com/gopacket/gopacket/layers"
-	"github.com/gopacket/gopacket/pcapgo"
 
 	"github.com/lbmatrix/lbmatrix/harness/cluster"
 	"github.com/lbmatrix/lbmatrix/harness/journal"
 	"github.com/lbmatrix/lbmatrix/harness/probe"
+	"github.com/lbmatrix/lbmatrix/harness/probe/pcap"
 )
 
 // replyRequests is how many connections, and how many datagrams, the reply path is
@@ -171,20 +167,12 @@ func writePcapng(dir string, records []byte) error {
 	if err != nil {
 		return fmt.Errorf("write capture: %w", err)
 	}
-	w, err := pcapgo.NewNgWriter(f, layers.LinkTypeEthernet)
-	if err != nil {
-		return errors.Join(fmt.Errorf("write capture: %w", err), f.Close())
-	}
-	for line := range strings.Lines(string(records)) {
+	var parsed []probe.Record
+	for line := range bytes.Lines(records) {
 		var rec probe.Record
-		var frame probe.CaptureFrame
-		if json.Unmarshal([]byte(line), &rec) != nil || rec.Kind != probe.KindCaptureFrame || json.Unmarshal(rec.Body, &frame) != nil {
-			continue // the journal's reader says what is wrong with a line
-		}
-		info := gopacket.CaptureInfo{Timestamp: time.Unix(0, frame.AtNS), CaptureLength: len(frame.Data), Length: frame.Length}
-		if err := w.WritePacket(info, frame.Data); err != nil {
-			return errors.Join(fmt.Errorf("write capture: %w", err), f.Close())
+		if json.Unmarshal(line, &rec) == nil { // the journal's reader says what is wrong with a line
+			parsed = append(parsed, rec)
 		}
 	}
-	return errors.Join(w.Flush(), f.Close())
+	return errors.Join(pcap.Write(f, parsed), f.Close())
 }

@@ -135,7 +135,8 @@ type ARPTotals struct {
 // and every TCP segment with SYN from or to one of the addresses.
 type CaptureArgs struct {
 	Addresses []netip.Addr `json:"addresses"`
-	SnapLen   int          `json:"snapLen"` // bytes of a frame that are kept
+	SnapLen   int          `json:"snapLen"`            // bytes of a frame that are kept
+	MaxBytes  int          `json:"maxBytes,omitempty"` // of all frames: the first half of it as they come, and the newest of the rest; 0 is no limit
 }
 
 // CaptureFrame is one frame, as the host sent or received it.
@@ -148,9 +149,10 @@ type CaptureFrame struct {
 
 // CaptureTotals is End.Totals of the capture instrument.
 type CaptureTotals struct {
-	Frames        int    `json:"frames"`        // CaptureFrame records
-	KernelPackets uint32 `json:"kernelPackets"` // PACKET_STATISTICS: frames that passed the filter, dropped ones included
-	KernelDrops   uint32 `json:"kernelDrops"`   // PACKET_STATISTICS: frames lost because the socket buffer was full
+	Overwritten   int    `json:"overwritten,omitempty"` // frames of which no record was kept, for CaptureArgs.MaxBytes
+	Frames        int    `json:"frames"`                // frames received; CaptureFrame records, and Overwritten
+	KernelPackets uint32 `json:"kernelPackets"`         // PACKET_STATISTICS: frames that passed the filter, dropped ones included
+	KernelDrops   uint32 `json:"kernelDrops"`           // PACKET_STATISTICS: frames lost because the socket buffer was full
 }
 
 // The modes of the load instrument.
@@ -175,6 +177,7 @@ type LoadArgs struct {
 	Source       string       `json:"source,omitempty"`
 	StartNS      int64        `json:"startNS"`  // when request 0 was due
 	BucketMS     int          `json:"bucketMS"` // width of a LoadBucket
+	LoadShape
 }
 
 // LoadTarget is one address under load.
@@ -233,7 +236,7 @@ const (
 // warm-up excluded. Percentiles are within 0.1 %, Min, Max and Mean exact.
 type LoadHistogram struct {
 	Target string `json:"target"`
-	Name   string `json:"name"` // HistogramResponse or HistogramService
+	Name   string `json:"name"` // HistogramResponse, HistogramService or HistogramLateness
 	Unit   string `json:"unit"` // "ns"
 	HDR    string `json:"hdr"`  // HdrHistogram V2 compressed, base64; merge these, never the percentiles
 	Count  int64  `json:"count"`

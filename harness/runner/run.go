@@ -141,7 +141,11 @@ func (r *execution) scenario(ctx context.Context, sc *scenario.Scenario) report.
 	if err := freshFolder(dir); err != nil {
 		return r.suite(sc, dir, err)
 	}
-	return r.suite(sc, dir, r.work(ctx, sc, dir))
+	suite := r.suite(sc, dir, r.work(ctx, sc, dir))
+	if err := dropCaptures(suite, dir, r.Keep); err != nil {
+		r.note("%s: %v", sc.Metadata.Name, err)
+	}
+	return suite
 }
 
 // attemptMark stands between a scenario's name and the number of an attempt that was

@@ -16,7 +16,7 @@ import (
 	"time"
 
 	"github.com/lbmatrix/lbmatrix/harness/probe"
-	"github.com/lbmatrix/lbmatrix/harness/probe/load"
+	"github.com/lbmatrix/lbmatrix/harness/probe/request"
 	"github.com/lbmatrix/lbmatrix/harness/probe/stream"
 )
 
@@ -168,5 +168,5 @@ func classify(err error) string {
 	case errors.Is(err, syscall.EMSGSIZE):
 		return probe.ErrorTooLarge
 	}
-	return load.Classify(err)
+	return request.Classify(err)
 }

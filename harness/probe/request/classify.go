@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // Copyright The lbmatrix Authors
 
-package load
+package request
 
 import (
 	"context"
@@ -14,9 +14,9 @@ import (
 	"github.com/lbmatrix/lbmatrix/harness/probe"
 )
 
-// errBadResponse is wrapped by the errors of an answer that was read whole, but
+// ErrBadResponse is wrapped by the errors of an answer that was read whole, but
 // is not what serve answers.
-var errBadResponse = errors.New("bad response")
+var ErrBadResponse = errors.New("bad response")
 
 // Classify names the kind of a request's error: a probe.Error constant.
 func Classify(err error) string {
@@ -30,7 +30,7 @@ func Classify(err error) string {
 	}
 	var netErr net.Error
 	switch {
-	case is(errBadResponse):
+	case is(ErrBadResponse):
 		return probe.ErrorBadResponse
 	case is(syscall.ECONNREFUSED):
 		return probe.ErrorRefused

@@ -1,34 +1,35 @@
 // SPDX-License-Identifier: Apache-2.0
 // Copyright The lbmatrix Authors
 
-package load
+// Package machine says what the machine an instrument runs on kept from it.
+package machine
 
 import "github.com/prometheus/procfs"
 
-// cpuTime is what the machine's CPUs have done since it was started, in seconds.
-type cpuTime struct{ all, steal float64 }
+// CPUTime is what the machine's CPUs have done since it was started, in seconds.
+type CPUTime struct{ all, steal float64 }
 
-// readCPU reads /proc/stat. Where there is none, the ratio is 0: it explains a client
+// ReadCPU reads /proc/stat. Where there is none, the ratio is 0: it explains a client
 // that was late and decides nothing.
-func readCPU() cpuTime {
+func ReadCPU() CPUTime {
 	fs, err := procfs.NewDefaultFS()
 	if err != nil {
-		return cpuTime{}
+		return CPUTime{}
 	}
 	stat, err := fs.Stat()
 	if err != nil {
-		return cpuTime{}
+		return CPUTime{}
 	}
 	c := stat.CPUTotal // guest time is part of user time: proc_stat(5)
-	return cpuTime{
+	return CPUTime{
 		all:   c.User + c.Nice + c.System + c.Idle + c.Iowait + c.IRQ + c.SoftIRQ + c.Steal,
 		steal: c.Steal,
 	}
 }
 
-// stealRatio is the share of the CPU time between c and later, idle time included,
+// StealRatio is the share of the CPU time between c and later, idle time included,
 // that the hypervisor gave to others although this machine had work.
-func (c cpuTime) stealRatio(later cpuTime) float64 {
+func (c CPUTime) StealRatio(later CPUTime) float64 {
 	all := later.all - c.all
 	if all <= 0 {
 		return 0

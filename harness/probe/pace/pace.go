@@ -1,7 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 // Copyright The lbmatrix Authors
 
-package load
+// Package pace waits for due times to within some microseconds, which the runtime's
+// timers do not.
+package pace
 
 import (
 	"context"
@@ -20,30 +22,32 @@ const fine = 2 * time.Millisecond
 // PR_SET_TIMERSLACK).
 const slack = time.Microsecond
 
-// pacer waits for due times: most of the way on a timer that can be cancelled, and the
+// Pacer waits for due times: most of the way on a timer that can be cancelled, and the
 // rest in a sleep of the thread.
-type pacer struct {
+type Pacer struct {
 	timer *time.Timer
 	sleep func(time.Duration)
 }
 
-// newPacer makes a pacer of the calling thread. sleep replaces the thread's sleep
+// New makes a Pacer of the calling thread, which must be locked to its goroutine: the
+// thread keeps its small timer slack. sleep replaces the thread's sleep
 // where time is not the machine's; nil is the real one.
-func newPacer(sleep func(time.Duration)) *pacer {
+func New(sleep func(time.Duration)) *Pacer {
 	if sleep == nil {
 		// Without the smaller slack sleeps are a little late: no reason to give up.
 		_ = unix.Prctl(unix.PR_SET_TIMERSLACK, uintptr(slack.Nanoseconds()), 0, 0, 0)
 		sleep = nanosleep
 	}
-	p := &pacer{timer: time.NewTimer(0), sleep: sleep}
+	p := &Pacer{timer: time.NewTimer(0), sleep: sleep}
 	<-p.timer.C
 	return p
 }
 
-func (p *pacer) stop() { p.timer.Stop() }
+// Stop releases the timer.
+func (p *Pacer) Stop() { p.timer.Stop() }
 
-// until returns at the due time, or when ctx ends, or at once for a time that is past.
-func (p *pacer) until(ctx context.Context, due time.Time) {
+// Until returns at the due time, or when ctx ends, or at once for a time that is past.
+func (p *Pacer) Until(ctx context.Context, due time.Time) {
 	if wait := time.Until(due) - fine; wait > 0 {
 		p.timer.Reset(wait)
 		select {

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // Copyright The lbmatrix Authors
 
-package load
+package request
 
 import (
 	"context"
@@ -14,8 +14,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// dialer connects from source, if that is valid.
-func dialer(source netip.Addr) DialFunc {
+// Dialer connects from source, if that is valid, with one attempt a request.
+func Dialer(source netip.Addr) DialFunc {
 	return func(ctx context.Context, network, address string) (net.Conn, error) {
 		d := net.Dialer{KeepAlive: -1, FallbackDelay: -1} // one attempt a request: no second address family raced beside it
 		if source.IsValid() {
