@@ -16,6 +16,7 @@ import (
 	"path/filepath"
 	"sort"
 	"sync"
+	"syscall"
 	"time"
 )
 
@@ -142,7 +143,8 @@ func readMeta(dir string) (Meta, error) {
 	return m, nil
 }
 
-// folderSize adds up the files of a folder, in bytes.
+// folderSize adds up the files of a folder, in bytes. A sparse file counts with what it
+// takes on the disk.
 func folderSize(dir string) (int64, error) {
 	var sum int64
 	err := filepath.WalkDir(dir, func(_ string, d fs.DirEntry, err error) error {
@@ -153,10 +155,15 @@ func folderSize(dir string) (int64, error) {
 		if errors.Is(err, fs.ErrNotExist) {
 			return nil
 		}
-		if err == nil {
-			sum += info.Size()
+		if err != nil {
+			return err
 		}
-		return err
+		size := info.Size()
+		if st, ok := info.Sys().(*syscall.Stat_t); ok {
+			size = min(size, st.Blocks*512) // st_blocks is in units of 512 bytes: stat(2)
+		}
+		sum += size
+		return nil
 	})
 	return sum, err
 }
