@@ -141,7 +141,9 @@ func guestRecipes(kernel string) (whole func(kernelDir, systemDir string) recipe
 	}
 	parts[0] = recipe{
 		name: "guest-kernel", version: kernel, inputs: []string{guestKernelRecipe, runtime.GOARCH, m.url, m.suite, pkg},
-		build: func(ctx context.Context, dir string, note func(string)) error { return buildGuestKernel(ctx, pkg, dir, note) },
+		build: func(ctx context.Context, dir string, note func(string)) error {
+			return buildGuestKernel(ctx, pkg, dir, note)
+		},
 	}
 	var scripts []string
 	for _, name := range []string{guestInit, guestInitramfs} {

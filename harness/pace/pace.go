@@ -77,6 +77,9 @@ func Of(ctx context.Context) float64 {
 }
 
 // Scale stretches a limit by the context's factor.
-func Scale(ctx context.Context, limit time.Duration) time.Duration {
-	return time.Duration(float64(limit) * Of(ctx))
+func Scale(ctx context.Context, limit time.Duration) time.Duration { return Stretch(limit, Of(ctx)) }
+
+// Stretch stretches a limit by a factor, and never shortens it.
+func Stretch(limit time.Duration, factor float64) time.Duration {
+	return time.Duration(float64(limit) * max(factor, 1))
 }

@@ -26,6 +26,7 @@ func TestScale(t *testing.T) {
 	ctx := t.Context()
 	require.Equal(t, time.Minute, Scale(ctx, time.Minute), "nobody has said that this machine is slow")
 	require.Equal(t, 90*time.Second, Scale(With(ctx, 1.5), time.Minute))
+	require.Equal(t, 3*time.Minute, Stretch(time.Minute, 3))
 	require.Equal(t, time.Minute, Scale(With(ctx, 0.5), time.Minute), "a faster machine gets no less")
 }
 

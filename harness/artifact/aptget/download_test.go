@@ -17,8 +17,10 @@ func TestParseDepends(t *testing.T) {
 		want   []string
 	}{
 		"a meta package": {"Package: linux-image-cloud-amd64\nDepends: linux-image-6.1.0-56-cloud-amd64 (= 6.1.192-2)\nSection: kernel\n", []string{"linux-image-6.1.0-56-cloud-amd64"}},
-		"alternatives, architectures": {"Depends: kmod, linux-base (>= 4.3~), initramfs-tools (>= 0.120+deb8u2) | linux-initramfs-tool, python3:any\n",
-			[]string{"kmod", "linux-base", "initramfs-tools", "python3"}},
+		"alternatives, architectures": {
+			"Depends: kmod, linux-base (>= 4.3~), initramfs-tools (>= 0.120+deb8u2) | linux-initramfs-tool, python3:any\n",
+			[]string{"kmod", "linux-base", "initramfs-tools", "python3"},
+		},
 		"none": {"Package: x\nPre-Depends: y\n", nil},
 	} {
 		t.Run(name, func(t *testing.T) { require.Equal(t, c.want, parseDepends(c.stanza)) })
