@@ -43,6 +43,23 @@ and deletes it. Without a scenario it runs all. Ctrl-C stops, removes what exist
 		},
 		RunE: func(cmd *cobra.Command, args []string) error { return a.runScenarios(cmd, f, args) },
 	}
+	f.define(cmd)
+	return cmd
+}
+
+// parseRun reads the arguments of a run without running it: flags, and the scenarios named.
+func (a *app) parseRun(args []string) (runFlags, []string, error) {
+	var f runFlags
+	cmd := &cobra.Command{Use: "run"}
+	f.define(cmd)
+	if err := cmd.ParseFlags(args); err != nil {
+		return f, nil, err
+	}
+	return f, cmd.Flags().Args(), nil
+}
+
+// define adds the flags to a command.
+func (f *runFlags) define(cmd *cobra.Command) {
 	cmd.Flags().StringVar(&f.keep, "keep", string(plan.KeepNever), "keep the cluster: never, on-failure or always")
 	cmd.Flags().StringVar(&f.source, "source", string(artifact.Auto), "where artifacts come from: auto, registry or go-module")
 	cmd.Flags().StringVar(&f.results, "results", "results", "folder that run folders are made in")
@@ -52,7 +69,6 @@ and deletes it. Without a scenario it runs all. Ctrl-C stops, removes what exist
 	cmd.Flags().BoolVar(&f.skipMutations, "skip-mutations", false, "leave out the known-bad phases")
 	cmd.Flags().BoolVar(&f.dryRun, "dry-run", false, "print the plan and stop")
 	outputFlag(cmd, &f.format, "text", "json")
-	return cmd
 }
 
 // choose resolves what the command line names.

@@ -35,6 +35,7 @@ type Options struct {
 type Store struct {
 	dir       string
 	source    provider
+	carried   *carried // nil where artifacts are made
 	probe     string
 	progress  func(Event)
 	reporting sync.Mutex
@@ -61,16 +62,22 @@ func Open(o Options) (*Store, error) {
 		o.ProbePackage = "./cmd/lbprobe"
 	}
 	s := &Store{dir: dir, probe: o.ProbePackage, progress: o.Progress}
-	if s.source, err = newProvider(o.Source); err != nil {
+	if s.carried, err = readCarried(dir); err != nil {
 		return nil, fmt.Errorf("open artifact store: %w", err)
 	}
-	for _, sub := range []string{"artifacts", "locks", "tmp"} {
+	if s.source, err = newProvider(o.Source, s.carried); err != nil {
+		return nil, fmt.Errorf("open artifact store: %w", err)
+	}
+	for _, sub := range storeFolders() {
 		if err := os.MkdirAll(filepath.Join(dir, sub), 0o755); err != nil {
 			return nil, fmt.Errorf("open artifact store: %w", err)
 		}
 	}
 	return s, nil
 }
+
+// storeFolders are those of every store.
+func storeFolders() []string { return []string{"artifacts", "locks", "tmp"} }
 
 // Dir is the store's folder.
 func (s *Store) Dir() string { return s.dir }
