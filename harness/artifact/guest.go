@@ -55,7 +55,7 @@ func GuestKernels() []string { return slices.Sorted(maps.Keys(guestKernels())) }
 // people look into it with.
 func guestPackages() []string {
 	return []string{
-		"busybox-static", "ca-certificates", "conntrack", "ethtool", "iproute2", "ipset", "iptables", "iputils-ping", "ipvsadm",
+		"busybox-static", "ca-certificates", "conntrack", "curl", "ethtool", "iproute2", "ipset", "iptables", "iputils-ping", "ipvsadm",
 		"kmod", "mount", "nftables", "procps", "tcpdump", "util-linux",
 	}
 }
