@@ -69,6 +69,8 @@ func judgeCell(j *journal.Journal, sc scenario.Scenario, phase journal.PlannedPh
 			Outcome: Unsupported, Code: "unsupported",
 			Message: strings.Join(u.Missing, "; ") + ". " + u.Fix,
 		}
+	case ok && !possible(j.Header.Machine, check):
+		cell.Title, cell.Verdict = check.Title, notComparable(*j.Header.Machine)
 	case !ok:
 		cell.Verdict = broken(fmt.Errorf("this lbmatrix has no check %s", id))
 	default:

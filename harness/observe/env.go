@@ -21,6 +21,7 @@ import (
 
 	"github.com/lbmatrix/lbmatrix/harness/cluster"
 	"github.com/lbmatrix/lbmatrix/harness/journal"
+	"github.com/lbmatrix/lbmatrix/harness/pace"
 	"github.com/lbmatrix/lbmatrix/harness/probe"
 	"github.com/lbmatrix/lbmatrix/harness/scenario"
 )
@@ -92,8 +93,9 @@ func Run(ctx context.Context, e *Env, id string) error {
 // what its end record says. The instrument gets longer than its work needs and then is
 // stopped.
 func (e *Env) instrument(ctx context.Context, o *journal.Observation, h cluster.Host, stream string, work time.Duration, args ...string) (probe.End, error) {
-	limit := work + instrumentSlack
-	ctx, cancel := context.WithTimeout(ctx, limit+instrumentSlack)
+	slack := pace.Scale(ctx, instrumentSlack)
+	limit := work + slack
+	ctx, cancel := context.WithTimeout(ctx, limit+slack)
 	defer cancel()
 	stdin, closeStdin, err := openStdin()
 	if err != nil {

@@ -23,6 +23,7 @@ import (
 
 	"github.com/lbmatrix/lbmatrix/harness/cluster"
 	"github.com/lbmatrix/lbmatrix/harness/journal"
+	"github.com/lbmatrix/lbmatrix/harness/pace"
 	"github.com/lbmatrix/lbmatrix/harness/probe"
 )
 
@@ -84,7 +85,8 @@ type running struct {
 
 // capture starts to record on a host, and returns once it listens.
 func (e *Env) capture(ctx context.Context, o *journal.Observation, h cluster.Host, addr string) (*running, error) {
-	ctx, cancel := context.WithTimeout(ctx, time.Minute+2*instrumentSlack)
+	limit := pace.Scale(ctx, time.Minute+instrumentSlack)
+	ctx, cancel := context.WithTimeout(ctx, limit+pace.Scale(ctx, instrumentSlack))
 	stdin, closeStdin, err := openStdin()
 	if err != nil {
 		cancel()
@@ -94,7 +96,7 @@ func (e *Env) capture(ctx context.Context, o *journal.Observation, h cluster.Hos
 	var stderr tail
 	go func() {
 		err := h.Run(ctx, cluster.Command{
-			Path: e.Probe, Args: []string{"capture", "--interface", segmentInterface, "--address", addr, "--deadline", (time.Minute + instrumentSlack).String()},
+			Path: e.Probe, Args: []string{"capture", "--interface", segmentInterface, "--address", addr, "--deadline", limit.String()},
 			Stdin: stdin, Stdout: r.lines, Stderr: &stderr,
 		})
 		if err != nil {

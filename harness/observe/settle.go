@@ -16,6 +16,7 @@ import (
 
 	"github.com/lbmatrix/lbmatrix/harness/cluster"
 	"github.com/lbmatrix/lbmatrix/harness/journal"
+	"github.com/lbmatrix/lbmatrix/harness/pace"
 	"github.com/lbmatrix/lbmatrix/harness/probe"
 )
 
@@ -40,7 +41,7 @@ func (e *Env) sweep(ctx context.Context, addrs []string, count int, interval tim
 		Path: e.Probe, Stdin: stdin, Stdout: &out,
 		Args: []string{
 			"arp", "--interface", segmentInterface, "--target", strings.Join(addrs, ","), "--count", fmt.Sprint(count),
-			"--interval", interval.String(), "--settle", "200ms", "--deadline", "60s",
+			"--interval", interval.String(), "--settle", "200ms", "--deadline", pace.Scale(ctx, time.Minute).String(),
 		},
 	})
 	if err != nil {
@@ -95,6 +96,21 @@ func (e *Env) RemoteAnnouncer(ctx context.Context) (string, error) {
 	return "", errors.New("no Service has its backends off its announcer")
 }
 
+// Spoken names the node that MetalLB's own status says announces a Service, "" while it
+// says none: the word of the component, for a segment on which the wire names several.
+func (e *Env) Spoken(ctx context.Context, service string) (string, error) {
+	var objs journal.Objects
+	if err := e.statuses(ctx, &objs); err != nil {
+		return "", err
+	}
+	for _, s := range objs.L2Statuses {
+		if s.Service == service {
+			return s.Node, nil
+		}
+	}
+	return "", nil
+}
+
 // Announcer names the node behind a single responder.
 func (e *Env) Announcer(macs []string) (journal.Node, bool) {
 	if len(macs) != 1 {
@@ -127,6 +143,9 @@ func (e *Env) Settle(ctx context.Context, limit time.Duration, want func(map[str
 		vips = append(vips, s.VIP)
 	}
 	stable := e.Scenario.Spec.Limits.StableFor.D()
+	if pace.Of(ctx) > 1 {
+		stable = max(stable, membershipStable)
+	}
 	var last map[string][]string
 	var since time.Time
 	for deadline := time.Now().Add(limit); ; {
@@ -142,6 +161,21 @@ func (e *Env) Settle(ctx context.Context, limit time.Duration, want func(map[str
 			return last, nil
 		}
 	}
+}
+
+// membershipStable is how long a segment must stay the same on a slow machine. Speakers
+// there may miss the 500 ms within which memberlist wants its answers, and take for dead
+// who is alive; some 8 s later two of them announce.
+const membershipStable = 10 * time.Second
+
+// Crowded is the segment on which every VIP has several responders.
+func Crowded(found map[string][]string) bool {
+	for _, macs := range found {
+		if len(macs) < 2 {
+			return false
+		}
+	}
+	return len(found) > 0
 }
 
 // OneEach is the healthy segment: every VIP has exactly one responder.

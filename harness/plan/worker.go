@@ -53,7 +53,7 @@ func Work(ctx context.Context, c Config, stdout, log io.Writer) (err error) {
 	if w.journal, err = journal.Create(filepath.Join(c.Dir, journal.FileName), header); err != nil {
 		return err
 	}
-	cause := w.run(ctx)
+	cause := w.run(c.paced(ctx))
 	reason := journal.ReasonDone
 	switch {
 	case ctx.Err() != nil:
@@ -76,7 +76,7 @@ func Header(c Config) (journal.Header, error) {
 	}
 	return journal.Header{
 		Scenario: c.Scenario.Metadata.Name, ScenarioDigest: digest, Spec: spec,
-		Phases: Phases(c.Scenario, c.SkipMutations), Versions: c.Versions, Where: "host",
+		Phases: Phases(c.Scenario, c.SkipMutations), Versions: c.Versions, Where: c.where(), Machine: c.Machine,
 	}, nil
 }
 
@@ -167,7 +167,7 @@ func (w *worker) green() bool {
 
 // observations makes the observations that the checks of a phase need.
 func (w *worker) observations(ctx context.Context, checks []string) error {
-	for _, id := range judge.Observations(checks) {
+	for _, id := range judge.Observations(judge.Possible(w.Machine, checks)) {
 		w.progress("observe %s", id)
 		if err := observe.Run(ctx, w.env, id); err != nil {
 			return err

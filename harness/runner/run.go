@@ -23,6 +23,7 @@ import (
 	"github.com/lbmatrix/lbmatrix/harness/docker"
 	"github.com/lbmatrix/lbmatrix/harness/journal"
 	"github.com/lbmatrix/lbmatrix/harness/ledger"
+	"github.com/lbmatrix/lbmatrix/harness/pace"
 	"github.com/lbmatrix/lbmatrix/harness/plan"
 	"github.com/lbmatrix/lbmatrix/harness/report"
 	"github.com/lbmatrix/lbmatrix/harness/scenario"
@@ -176,7 +177,8 @@ func (r *execution) work(ctx context.Context, sc *scenario.Scenario, dir string)
 	if err := r.clean(ctx, c); err != nil {
 		return err
 	}
-	workCtx, cancelWork := context.WithTimeoutCause(ctx, scenarioLimit, fmt.Errorf("the scenario took longer than %s", scenarioLimit))
+	limit := pace.Stretch(scenarioLimit, r.matrix.Run.Machine.Slowdown)
+	workCtx, cancelWork := context.WithTimeoutCause(ctx, limit, fmt.Errorf("the scenario took longer than %s", limit))
 	defer cancelWork()
 	err = work(workCtx, r.Worker, r.WorkerEnv, c, r.Progress)
 	if r.kept(c, err) {
@@ -214,7 +216,7 @@ func (r *execution) kept(c plan.Config, err error) bool {
 
 // config is what a worker is told that takes no work to find out.
 func (r *execution) config(sc *scenario.Scenario, dir string) plan.Config {
-	return plan.Config{Scenario: sc, RunID: r.matrix.Run.ID, Dir: dir, Keep: r.Keep, SkipMutations: r.SkipMutations, Charts: map[string]string{}}
+	return plan.Config{Scenario: sc, RunID: r.matrix.Run.ID, Dir: dir, Keep: r.Keep, SkipMutations: r.SkipMutations, Charts: map[string]string{}, Machine: guestOnly(r.matrix.Run.Machine)}
 }
 
 // configure sees to everything a worker needs.
@@ -263,7 +265,7 @@ func (r *execution) configure(ctx context.Context, sc *scenario.Scenario, dir st
 func (r *execution) suite(sc *scenario.Scenario, dir string, cause error) report.Suite {
 	s, err := Suite(dir)
 	if err != nil {
-		s = report.Suite{Scenario: sc.Metadata.Name, Where: "host"}
+		s = report.Suite{Scenario: sc.Metadata.Name, Where: journal.WhereHost}
 		if cause == nil {
 			cause = err
 		}
