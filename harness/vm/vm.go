@@ -37,6 +37,8 @@ type Options struct {
 	Program string
 	// Sets are what the guest's clusters run: their programs and charts are carried along.
 	Sets []artifact.Set
+	// Suits refuses a guest before it is booted; nil takes any.
+	Suits func(artifact.Guest) error
 	// Files are brought into the guest's working folder: path there -> path here.
 	Files map[string]string
 	// Dir takes the guest's log and report, Results what the command left in its results
@@ -69,6 +71,11 @@ func Run(ctx context.Context, o Options) (r job.Report, err error) {
 	g, err := o.Store.Guest(ctx, o.Kernel)
 	if err != nil {
 		return r, err
+	}
+	if o.Suits != nil {
+		if err := o.Suits(g); err != nil {
+			return r, err
+		}
 	}
 	book, scratch, err := openLedger()
 	if err != nil {
