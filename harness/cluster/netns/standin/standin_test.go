@@ -85,7 +85,8 @@ func (w *world) container(pod string) (Container, int) {
 func nodes() []Node {
 	return []Node{
 		{Name: "cp", Address: netip.MustParseAddr("192.0.2.1"), ControlPlane: true},
-		{Name: "one", Address: netip.MustParseAddr("192.0.2.2")}, {Name: "two", Address: netip.MustParseAddr("192.0.2.3")},
+		{Name: "one", Address: netip.MustParseAddr("192.0.2.2")},
+		{Name: "two", Address: netip.MustParseAddr("192.0.2.3")},
 	}
 }
 
