@@ -22,9 +22,9 @@ import (
 
 // runFlags are the flags of run.
 type runFlags struct {
-	keep, source, results, resume, shard, format string
-	files                                        []string
-	skipMutations, dryRun                        bool
+	keep, source, provider, results, resume, shard, format string
+	files                                                  []string
+	skipMutations, dryRun                                  bool
 }
 
 func (a *app) runCommand() *cobra.Command {
@@ -62,6 +62,7 @@ func (a *app) parseRun(args []string) (runFlags, []string, error) {
 func (f *runFlags) define(cmd *cobra.Command) {
 	cmd.Flags().StringVar(&f.keep, "keep", string(plan.KeepNever), "keep the cluster: never, on-failure or always")
 	cmd.Flags().StringVar(&f.source, "source", string(artifact.Auto), "where artifacts come from: auto, registry or go-module")
+	cmd.Flags().StringVar(&f.provider, "provider", runner.ProviderAuto, "who makes the clusters: kind (containers), netns (processes in namespaces) or auto: kind where a Docker daemon answers, else netns")
 	cmd.Flags().StringVar(&f.results, "results", "results", "folder that run folders are made in")
 	cmd.Flags().StringVar(&f.resume, "resume", "", "go on with a run that was cut off: its folder")
 	cmd.Flags().StringVar(&f.shard, "shard", "", "run the i-th of n parts of the scenarios: i/n")
@@ -188,6 +189,10 @@ func (a *app) runScenarios(cmd *cobra.Command, f runFlags, args []string) error 
 	if err != nil {
 		return usageError(fmt.Errorf("--source: %w", err))
 	}
+	provider, err := runner.ParseProvider(f.provider)
+	if err != nil {
+		return usageError(err)
+	}
 	all, err := choose(f, args)
 	if err != nil {
 		return err
@@ -202,7 +207,7 @@ func (a *app) runScenarios(cmd *cobra.Command, f runFlags, args []string) error 
 	show := newDisplay(a.stderr)
 	m, dir, err := runner.Run(cmd.Context(), runner.Options{
 		Scenarios: all, Named: len(args)+len(f.files) > 0, Args: append([]string{"lbmatrix"}, a.args...),
-		Results: f.results, Resume: f.resume, Keep: keep, Source: source, SkipMutations: f.skipMutations,
+		Results: f.results, Resume: f.resume, Keep: keep, Source: source, Provider: provider, SkipMutations: f.skipMutations,
 		Version: version(), Worker: []string{self, plan.WorkerCommand},
 		Progress: show.event, Artifacts: show.artifact, Note: show.note,
 	})

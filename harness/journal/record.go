@@ -81,7 +81,9 @@ type Header struct {
 	Where          string            `json:"where"`          // host, or guest
 	// Machine is the guest it ran in; nil on the host, which run.json describes.
 	Machine *Machine `json:"machine,omitempty"`
-	Clock   Clock    `json:"clock"`
+	// Provider made the cluster: kind, or netns. Empty in journals older than the second one.
+	Provider string `json:"provider,omitempty"`
+	Clock    Clock  `json:"clock"`
 }
 
 // PlannedPhase says which checks a phase is judged by and what they are expected to say.

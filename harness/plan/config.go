@@ -45,6 +45,11 @@ type Config struct {
 	RunID    string             `json:"runID"`
 	Dir      string             `json:"dir"` // the scenario's folder, absolute
 	Keep     Keep               `json:"keep"`
+	// Provider makes the cluster: kind or netns. What only one of them needs is empty for
+	// the other.
+	Provider string `json:"provider"`
+	// Programs are paths by program name, for netns.
+	Programs map[string]string `json:"programs,omitempty"`
 	// DockerHost is the daemon to use (DOCKER_HOST).
 	DockerHost string `json:"dockerHost"`
 	// Images are references in that daemon.

@@ -76,7 +76,7 @@ func Header(c Config) (journal.Header, error) {
 	}
 	return journal.Header{
 		Scenario: c.Scenario.Metadata.Name, ScenarioDigest: digest, Spec: spec,
-		Phases: Phases(c.Scenario, c.SkipMutations), Versions: c.Versions, Where: c.where(), Machine: c.Machine,
+		Phases: Phases(c.Scenario, c.SkipMutations), Versions: c.Versions, Where: c.where(), Machine: c.Machine, Provider: c.Provider,
 	}, nil
 }
 
@@ -95,10 +95,21 @@ func (w *worker) run(ctx context.Context) error {
 		cause = errors.Join(cause, w.step(ctx, "collect", w.collect))
 	}
 	if w.Keep == KeepAlways || (w.Keep == KeepOnFailure && !good) {
-		w.events.emit(Event{Type: Progress, Message: "the cluster is kept: " + w.howToReach() + "; remove it with `lbmatrix clean`"})
-		return cause
+		return errors.Join(cause, w.keep(ctx))
 	}
 	return errors.Join(cause, w.step(ctx, "delete", w.delete))
+}
+
+// keep leaves the cluster to whoever wants to look at it.
+func (w *worker) keep(ctx context.Context) error {
+	if w.world == nil {
+		return nil
+	}
+	if err := w.world.cluster.Keep(ctx); err != nil {
+		return err
+	}
+	w.events.emit(Event{Type: Progress, Message: "the cluster is kept: " + w.world.cluster.Reach() + "; remove it with `lbmatrix clean`"})
+	return nil
 }
 
 // build makes the cluster and everything in it.

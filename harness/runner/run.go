@@ -38,6 +38,8 @@ type Options struct {
 	Resume    string   // folder of a run to go on with; "" starts a new one
 	Keep      plan.Keep
 	Source    artifact.Source
+	// Provider makes the clusters: ProviderAuto, kind or netns.
+	Provider string
 	// SkipMutations leaves the known-bad phases out.
 	SkipMutations bool
 	Version       string // of lbmatrix
@@ -55,6 +57,9 @@ type Options struct {
 // harness itself; what went wrong in a scenario is in the matrix.
 func Run(ctx context.Context, o Options) (report.Matrix, string, error) {
 	r := &execution{Options: o}
+	if r.Provider == "" {
+		r.Provider = ProviderAuto
+	}
 	if err := r.begin(); err != nil {
 		return r.matrix, r.dir, err
 	}
@@ -226,12 +231,19 @@ func (r *execution) configure(ctx context.Context, sc *scenario.Scenario, dir st
 	if c.LedgerDir, err = ledger.Dir(); err != nil {
 		return c, err
 	}
-	d, err := docker.Find(ctx)
+	chosen, err := choose(ctx, r.Provider, sc, findDaemon())
 	if err != nil {
 		return c, err
 	}
-	c.DockerHost = d.Host
-	if err := preflightCheck(ctx, d, sc); err != nil {
+	c.Provider = chosen.provider
+	r.note("%s: provider %s, for %s", sc.Metadata.Name, chosen.provider, chosen.why)
+	if c.Provider == scenario.ProviderKind {
+		c.DockerHost = chosen.daemon.Host
+		err = preflightCheck(ctx, chosen.daemon, sc)
+	} else {
+		err = netnsCheck(ctx, sc)
+	}
+	if err != nil {
 		return c, err
 	}
 	started := time.Now()
@@ -248,17 +260,36 @@ func (r *execution) configure(ctx context.Context, sc *scenario.Scenario, dir st
 			return c, err
 		}
 	}
-	images, err := r.store.NodeImages(ctx, d, set)
-	if err != nil {
-		return c, err
+	if c.Provider == scenario.ProviderKind {
+		err = r.images(ctx, chosen.daemon, set, &c)
+	} else {
+		err = r.programs(ctx, set, &c)
 	}
-	c.ControlPlaneImage, c.WorkerImage = images.ControlPlane, images.Worker
-	c.ClientImage, c.BackendImage = images.Probe, images.ProbeInCluster
-	if c.ProbeBinary, err = r.store.ProbeBinary(ctx); err != nil {
+	if err != nil {
 		return c, err
 	}
 	r.matrix.Run.Timings = append(r.matrix.Run.Timings, report.Timing{Name: "artifacts for " + sc.Metadata.Name, Elapsed: time.Since(started)})
 	return c, nil
+}
+
+// images makes what the nodes of a kind cluster are.
+func (r *execution) images(ctx context.Context, d *docker.Client, set artifact.Set, c *plan.Config) error {
+	images, err := r.store.NodeImages(ctx, d, set)
+	if err != nil {
+		return err
+	}
+	c.ControlPlaneImage, c.WorkerImage = images.ControlPlane, images.Worker
+	c.ClientImage, c.BackendImage = images.Probe, images.ProbeInCluster
+	c.ProbeBinary, err = r.store.ProbeBinary(ctx)
+	return err
+}
+
+// programs makes what a cluster of namespaces runs. The backend's image there is a
+// program's name.
+func (r *execution) programs(ctx context.Context, set artifact.Set, c *plan.Config) (err error) {
+	c.Programs, err = r.store.Programs(ctx, set)
+	c.BackendImage = "lbprobe"
+	return err
 }
 
 // suite judges what a scenario left. Without a journal the reason is all there is.

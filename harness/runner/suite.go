@@ -36,6 +36,9 @@ func Suite(dir string) (report.Suite, error) {
 	for _, k := range slices.Sorted(mapsKeys(j.Header.Versions)) {
 		s.Properties = append(s.Properties, report.Property{Name: "version " + k, Value: j.Header.Versions[k]})
 	}
+	if p := j.Header.Provider; p != "" {
+		s.Properties = append(s.Properties, report.Property{Name: "provider", Value: p})
+	}
 	s.Properties = append(s.Properties, report.Property{Name: "scenario digest", Value: j.Header.ScenarioDigest})
 	for _, st := range j.Steps() {
 		s.Steps = append(s.Steps, report.Timing{Name: st.Name, Elapsed: time.Duration(st.ElapsedMS) * time.Millisecond})
