@@ -208,7 +208,7 @@ func (a *app) runScenarios(cmd *cobra.Command, f runFlags, args []string) error 
 	m, dir, err := runner.Run(cmd.Context(), runner.Options{
 		Scenarios: all, Named: len(args)+len(f.files) > 0, Args: append([]string{"lbmatrix"}, a.args...),
 		Results: f.results, Resume: f.resume, Keep: keep, Source: source, Provider: provider, SkipMutations: f.skipMutations,
-		Version: version(), Worker: []string{self, plan.WorkerCommand},
+		Version: version(), Worker: []string{self, plan.WorkerCommand}, Program: self,
 		Progress: show.event, Artifacts: show.artifact, Note: show.note,
 	})
 	show.done()

@@ -46,6 +46,8 @@ type Options struct {
 	// Worker starts a worker: the path of its configuration is appended.
 	Worker    []string
 	WorkerEnv []string
+	// Program is the lbmatrix that runs in guests; "" builds it.
+	Program string
 	Progress  func(plan.Event)
 	Artifacts func(artifact.Event)
 	// Note tells a person something between the steps.
@@ -175,6 +177,9 @@ func freshFolder(dir string) error {
 // work prepares and runs one worker, and cleans up after it whatever happened.
 func (r *execution) work(ctx context.Context, sc *scenario.Scenario, dir string) error {
 	c, err := r.configure(ctx, sc, dir)
+	if r.wantsGuest(sc, err) {
+		return r.guest(ctx, sc, dir, c, err)
+	}
 	if err != nil {
 		return errors.Join(err, notStarted(c, err))
 	}
@@ -247,10 +252,8 @@ func (r *execution) configure(ctx context.Context, sc *scenario.Scenario, dir st
 		return c, err
 	}
 	started := time.Now()
-	if r.store == nil {
-		if r.store, err = artifact.Open(artifact.Options{Source: r.Source, Progress: r.Artifacts}); err != nil {
-			return c, err
-		}
+	if err := r.openStore(); err != nil {
+		return c, err
 	}
 	set := artifact.Set{Kubernetes: sc.Spec.Cluster.Kubernetes, Components: map[string]string{}}
 	c.Versions = map[string]string{"lbmatrix": r.Version, "kubernetes": set.Kubernetes, "kernel": r.matrix.Run.Machine.Kernel}
@@ -268,8 +271,20 @@ func (r *execution) configure(ctx context.Context, sc *scenario.Scenario, dir st
 	if err != nil {
 		return c, err
 	}
-	r.matrix.Run.Timings = append(r.matrix.Run.Timings, report.Timing{Name: "artifacts for " + sc.Metadata.Name, Elapsed: time.Since(started)})
+	r.timing("artifacts for "+sc.Metadata.Name, started)
 	return c, nil
+}
+
+func (r *execution) openStore() (err error) {
+	if r.store == nil {
+		r.store, err = artifact.Open(artifact.Options{Source: r.Source, Progress: r.Artifacts})
+	}
+	return err
+}
+
+// timing keeps how long something took that is no step of a scenario.
+func (r *execution) timing(name string, began time.Time) {
+	r.matrix.Run.Timings = append(r.matrix.Run.Timings, report.Timing{Name: name, Elapsed: time.Since(began)})
 }
 
 // images makes what the nodes of a kind cluster are.
