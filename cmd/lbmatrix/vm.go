@@ -17,7 +17,6 @@ import (
 	"github.com/lbmatrix/lbmatrix/harness/guest"
 	"github.com/lbmatrix/lbmatrix/harness/report"
 	"github.com/lbmatrix/lbmatrix/harness/runner"
-	"github.com/lbmatrix/lbmatrix/harness/scenario"
 	"github.com/lbmatrix/lbmatrix/harness/vm"
 )
 
@@ -172,8 +171,8 @@ func (a *app) guestCargo(args []string) (cargo, error) {
 		return c, err
 	}
 	for _, sc := range all {
-		if sc.Spec.Cluster.CNI == scenario.CNICilium {
-			continue // it needs a kubelet, and will say there that it has none
+		if !runner.GuestCanRun(sc) {
+			continue // it will say there that it needs a kubelet
 		}
 		set := artifact.Set{Kubernetes: sc.Spec.Cluster.Kubernetes, Components: map[string]string{}}
 		for _, comp := range sc.Spec.Components {

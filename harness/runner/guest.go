@@ -38,8 +38,13 @@ func (e *kernelError) Unwrap() error { return &e.unsupportedError }
 // its cluster can be one of processes, for a guest has no containers.
 func (r *execution) wantsGuest(sc *scenario.Scenario, cause error) bool {
 	var lacks *kernelError
-	return errors.As(cause, &lacks) && r.Provider == ProviderAuto && r.matrix.Run.Machine.Accelerator == "" &&
-		sc.Spec.Cluster.Provider != scenario.ProviderKind && sc.Spec.Cluster.CNI != scenario.CNICilium
+	return errors.As(cause, &lacks) && r.Provider == ProviderAuto && r.matrix.Run.Machine.Accelerator == "" && GuestCanRun(sc)
+}
+
+// GuestCanRun says whether a scenario's cluster can be one of processes, whatever its
+// kernel: Cilium needs a kubelet, and a guest has no containers.
+func GuestCanRun(sc *scenario.Scenario) bool {
+	return sc.Spec.Cluster.Provider != scenario.ProviderKind && sc.Spec.Cluster.CNI != scenario.CNICilium
 }
 
 // guest runs a scenario in a guest whose kernel has what this one lacks. What cannot be had
