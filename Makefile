@@ -24,6 +24,7 @@ COUNT ?= 6
 BASE ?=
 
 SET_all :=
+NETNS := kube-proxy-iptables-metallb-l2 kube-proxy-nftables-metallb-l2
 SET_ci := kube-proxy-iptables-metallb-l2 cilium-kpr-dsr-metallb-l2
 ifeq ($(origin SET_$(SET)),undefined)
 $(error SET=$(SET): there is no such set of scenarios; sets: all ci)
@@ -48,6 +49,11 @@ build: ## build bin/lbmatrix
 .PHONY: matrix
 matrix: docker ## run the scenarios on real clusters and print the matrix
 	@bin/lbmatrix run --source $(SOURCE) --results $(RESULTS) $(ARGS) $(SCENARIOS)
+
+.PHONY: netns
+netns: build ## run the kube-proxy scenarios on network namespaces (root; no Docker)
+	@.ci/need ip=iproute2 nsenter=util-linux curl=curl iptables=iptables nft=nftables ipvsadm=ipvsadm
+	@bin/lbmatrix run --provider netns --source $(SOURCE) --results $(RESULTS) $(ARGS) $(if $(strip $(SCENARIOS)),$(SCENARIOS),$(NETNS))
 
 .PHONY: test
 # Vet runs in lint: here it would be computed once more for every dependency.

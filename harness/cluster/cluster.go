@@ -8,6 +8,7 @@ import (
 	"context"
 	"io"
 	"net/netip"
+	"time"
 
 	"k8s.io/client-go/rest"
 )
@@ -61,6 +62,13 @@ type Interface struct {
 	MAC       string // lower-case, colon separated; empty where the link has none
 	Up        bool
 	Addresses []netip.Prefix
+}
+
+// Timing is how long one step of a bring-up took. Steps overlap.
+type Timing struct {
+	Name    string
+	Began   time.Time
+	Elapsed time.Duration
 }
 
 // Segment is the L2 broadcast domain the nodes share, and the part of it that is

@@ -80,7 +80,11 @@ type Header struct {
 	Phases         []PlannedPhase    `json:"phases"`         // what is to be judged, in order
 	Versions       map[string]string `json:"versions"`       // lbmatrix, kubernetes, components, kernel
 	Where          string            `json:"where"`          // host, or guest
-	Clock          Clock             `json:"clock"`
+	// Machine is the guest it ran in; nil on the host, which run.json describes.
+	Machine *Machine `json:"machine,omitempty"`
+	// Provider made the cluster: kind, or netns. Empty in journals older than the second one.
+	Provider string `json:"provider,omitempty"`
+	Clock    Clock  `json:"clock"`
 }
 
 // PlannedPhase says which checks a phase is judged by and what they are expected to say.

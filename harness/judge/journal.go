@@ -91,6 +91,8 @@ func judgeCell(j *journal.Journal, sc scenario.Scenario, phase journal.PlannedPh
 		}
 	case phase.Skipped != "":
 		cell.Verdict = Verdict{Outcome: Skipped, Code: "skipped", Message: phase.Skipped}
+	case ok && !possible(j.Header.Machine, check):
+		cell.Title, cell.Verdict = check.Title, notComparable(*j.Header.Machine)
 	case !ok:
 		cell.Verdict = broken(fmt.Errorf("this lbmatrix has no check %s", id))
 	default:

@@ -114,14 +114,14 @@ func (s *sweep) count(run journal.Run, totals probe.ARPTotals) error {
 	for _, g := range gratuitous {
 		increment(s.claims, g.Address.String(), strings.ToLower(g.SenderMAC))
 	}
-	for _, p := range probes {
+	for i, p := range probes {
 		if p.Error != "" {
 			return fmt.Errorf("send who-has %s: %s", p.Target, p.Error)
 		}
 		addr := p.Target.String()
 		s.sent[addr]++
 		s.asked[addr] = append(s.asked[addr], p.SentNS)
-		if s.begun == 0 || p.SentNS < s.begun {
+		if i == 0 || p.SentNS < s.begun {
 			s.begun = p.SentNS
 		}
 		frames[addr] = append(frames[addr], frame{at: p.SentNS})

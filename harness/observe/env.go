@@ -22,6 +22,7 @@ import (
 
 	"github.com/lbmatrix/lbmatrix/harness/cluster"
 	"github.com/lbmatrix/lbmatrix/harness/journal"
+	"github.com/lbmatrix/lbmatrix/harness/pace"
 	"github.com/lbmatrix/lbmatrix/harness/probe"
 	"github.com/lbmatrix/lbmatrix/harness/scenario"
 )
@@ -114,8 +115,9 @@ type program struct {
 
 // start is instrument with a program of the caller's.
 func (e *Env) start(ctx context.Context, o *journal.Observation, h cluster.Host, p program, stream string, work time.Duration, args ...string) (probe.End, error) {
-	limit := work + instrumentSlack
-	ctx, cancel := context.WithTimeout(ctx, limit+instrumentSlack)
+	slack := pace.Scale(ctx, instrumentSlack)
+	limit := work + slack
+	ctx, cancel := context.WithTimeout(ctx, limit+slack)
 	defer cancel()
 	stdin, closeStdin, err := openStdin()
 	if err != nil {

@@ -15,6 +15,7 @@ import (
 
 	"github.com/lbmatrix/lbmatrix/harness/cluster"
 	"github.com/lbmatrix/lbmatrix/harness/journal"
+	"github.com/lbmatrix/lbmatrix/harness/pace"
 	"github.com/lbmatrix/lbmatrix/harness/scenario"
 )
 
@@ -89,7 +90,7 @@ func (e *Env) proxyPods(ctx context.Context) (map[string][]string, error) {
 // proof asks one node. What could not be read is an entry of Errors, not a failure
 // of the others.
 func proof(ctx context.Context, n cluster.Node, mode string, cilium bool) journal.NodeProof {
-	ctx, cancel := context.WithTimeout(ctx, 30*time.Second)
+	ctx, cancel := context.WithTimeout(ctx, pace.Scale(ctx, 30*time.Second))
 	defer cancel()
 	p := journal.NodeProof{
 		Node: n.Name(), Sysctls: map[string]string{}, Rules: map[string]string{}, Errors: map[string]string{},

@@ -18,6 +18,7 @@ import (
 
 	"github.com/lbmatrix/lbmatrix/harness/cluster"
 	"github.com/lbmatrix/lbmatrix/harness/journal"
+	"github.com/lbmatrix/lbmatrix/harness/pace"
 	"github.com/lbmatrix/lbmatrix/harness/probe"
 	"github.com/lbmatrix/lbmatrix/harness/probe/pcap"
 )
@@ -53,7 +54,7 @@ func observeReplyPath(ctx context.Context, e *Env, o *journal.Observation) error
 	if err != nil {
 		return err
 	}
-	work := 2*e.loadTime(replyRequests, 1) + 2*instrumentSlack
+	work := 2*e.loadTime(ctx, replyRequests, 1) + 2*pace.Scale(ctx, instrumentSlack)
 	capture, err := e.capture(ctx, o, client, remote.VIP, work)
 	if err != nil {
 		return err
@@ -76,8 +77,9 @@ type running struct {
 // capture starts to record on a host, and returns once it listens. It records for at
 // most the time that the work to be recorded may take.
 func (e *Env) capture(ctx context.Context, o *journal.Observation, h cluster.Host, addr string, work time.Duration) (*running, error) {
-	limit := work + instrumentSlack
-	ctx, cancel := context.WithTimeout(ctx, limit+instrumentSlack)
+	slack := pace.Scale(ctx, instrumentSlack)
+	limit := work + slack
+	ctx, cancel := context.WithTimeout(ctx, limit+slack)
 	stdin, closeStdin, err := openStdin()
 	if err != nil {
 		cancel()

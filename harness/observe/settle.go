@@ -15,6 +15,7 @@ import (
 
 	"github.com/lbmatrix/lbmatrix/harness/cluster"
 	"github.com/lbmatrix/lbmatrix/harness/journal"
+	"github.com/lbmatrix/lbmatrix/harness/pace"
 	"github.com/lbmatrix/lbmatrix/harness/probe"
 )
 
@@ -39,7 +40,7 @@ func (e *Env) sweep(ctx context.Context, addrs []string, count int, interval tim
 		Path: e.Probe, Stdin: stdin, Stdout: &out,
 		Args: []string{
 			"arp", "--interface", segmentInterface, "--target", strings.Join(addrs, ","), "--count", fmt.Sprint(count),
-			"--interval", interval.String(), "--settle", "200ms", "--deadline", "60s",
+			"--interval", interval.String(), "--settle", "200ms", "--deadline", pace.Scale(ctx, time.Minute).String(),
 		},
 	})
 	if err != nil {
@@ -154,6 +155,9 @@ func (e *Env) Settle(ctx context.Context, limit time.Duration, want func(map[str
 		return nil, nil // nobody can answer; the checks say that no VIP is assigned
 	}
 	stable := e.Scenario.Spec.Limits.StableFor.D()
+	if pace.Of(ctx) > 1 {
+		stable = max(stable, membershipStable)
+	}
 	record := &journal.Settle{WantedMS: stable.Milliseconds()}
 	var last map[string][]string
 	var since time.Time
@@ -188,6 +192,21 @@ func assigned(services []journal.Service) []string {
 		}
 	}
 	return out
+}
+
+// membershipStable is how long a segment must stay the same on a slow machine. Speakers
+// there may miss the 500 ms within which memberlist wants its answers, and take for dead
+// who is alive; some 8 s later two of them announce.
+const membershipStable = 10 * time.Second
+
+// Crowded is the segment on which every VIP has several responders.
+func Crowded(found map[string][]string) bool {
+	for _, macs := range found {
+		if len(macs) < 2 {
+			return false
+		}
+	}
+	return len(found) > 0
 }
 
 // OneEach is the healthy segment: there are VIPs, and every one has exactly one responder.

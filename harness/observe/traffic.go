@@ -13,6 +13,7 @@ import (
 
 	"github.com/lbmatrix/lbmatrix/harness/cluster"
 	"github.com/lbmatrix/lbmatrix/harness/journal"
+	"github.com/lbmatrix/lbmatrix/harness/pace"
 	"github.com/lbmatrix/lbmatrix/harness/probe"
 )
 
@@ -186,14 +187,15 @@ const lateAfter = 5 * time.Millisecond
 func (e *Env) load(ctx context.Context, o *journal.Observation, client cluster.Host, stream, mode string, targets []journal.Target, count, warmup int) (probe.LoadTotals, error) {
 	rate := e.Scenario.Spec.Limits.RequestRate * len(targets)
 	total := (count + warmup) * len(targets)
+	timeout := pace.Scale(ctx, requestTimeout)
 	args := []string{
 		"load", "--mode", mode, "--rate", strconv.Itoa(rate), "--count", strconv.Itoa(total),
-		"--warmup", strconv.Itoa(warmup * len(targets)), "--timeout", requestTimeout.String(), "--late", lateAfter.String(),
+		"--warmup", strconv.Itoa(warmup * len(targets)), "--timeout", timeout.String(), "--late", lateAfter.String(),
 	}
 	for _, t := range targets {
 		args = append(args, "--target", t.Name+"="+t.Address)
 	}
-	end, err := e.instrument(ctx, o, client, stream, e.loadTime(count+warmup, len(targets)), args...)
+	end, err := e.instrument(ctx, o, client, stream, e.loadTime(ctx, count+warmup, len(targets)), args...)
 	if err != nil {
 		return probe.LoadTotals{}, err
 	}
@@ -206,9 +208,9 @@ func (e *Env) load(ctx context.Context, o *journal.Observation, client cluster.H
 
 // loadTime is how long count requests to each of so many targets take: the rate is per
 // target.
-func (e *Env) loadTime(count, targets int) time.Duration {
+func (e *Env) loadTime(ctx context.Context, count, targets int) time.Duration {
 	rate := e.Scenario.Spec.Limits.RequestRate * targets
-	return time.Duration(float64(count*targets)/float64(rate)*float64(time.Second)) + requestTimeout
+	return time.Duration(float64(count*targets)/float64(rate)*float64(time.Second)) + pace.Scale(ctx, requestTimeout)
 }
 
 // freshClient returns the client with no neighbour entry left: an old one would

@@ -15,6 +15,8 @@ import (
 	"github.com/lbmatrix/lbmatrix/harness/journal"
 	"github.com/lbmatrix/lbmatrix/harness/judge"
 	"github.com/lbmatrix/lbmatrix/harness/observe"
+	"github.com/lbmatrix/lbmatrix/harness/pace"
+	"github.com/lbmatrix/lbmatrix/harness/scenario"
 )
 
 // settleLimit bounds the wait for a stable segment. A memberlist failure needs some
@@ -26,8 +28,14 @@ func (w *worker) baseline(ctx context.Context, phase journal.PlannedPhase) error
 	if err := w.journal.BeginPhase(phase.Name); err != nil {
 		return err
 	}
-	w.progress("wait for one stable responder per VIP")
-	_, err := w.env.Settle(ctx, settleLimit, observe.OneEach)
+	limit, want := settleLimit, observe.OneEach
+	if w.crowded() {
+		limit, want = mutationSettleLimit, observe.Crowded
+		w.progress("wait for several stable responders per VIP")
+	} else {
+		w.progress("wait for one stable responder per VIP")
+	}
+	_, err := w.env.Settle(ctx, pace.Scale(ctx, limit), want)
 	if err == nil {
 		err = w.pinBackends(ctx)
 	}
@@ -35,6 +43,12 @@ func (w *worker) baseline(ctx context.Context, phase journal.PlannedPhase) error
 		err = w.observations(ctx, phase.Checks)
 	}
 	return errors.Join(err, w.journal.EndPhase())
+}
+
+// crowded says whether the scenario is known-bad because several nodes answer for a VIP:
+// its checks are to see that, so it is waited for and not against.
+func (w *worker) crowded() bool {
+	return slices.ContainsFunc(w.Scenario.Spec.Expect, func(e scenario.Expectation) bool { return e.Check == "single-responder" })
 }
 
 // mutate breaks the cluster, observes it broken, restores it and observes it again.
@@ -55,7 +69,7 @@ func (w *worker) mutate(ctx context.Context, name string, broken, restored journ
 		if err := w.journal.BeginPhase(broken.Name); err != nil {
 			return err
 		}
-		healthy, err := w.env.Settle(ctx, settleLimit, observe.OneEach)
+		healthy, err := w.env.Settle(ctx, pace.Scale(ctx, settleLimit), observe.OneEach)
 		if err == nil && !observe.OneEach(healthy) {
 			// What is caught on a segment that was broken already was not caught. It is no
 			// failure of the harness, either: the checks of the baseline say what is wrong.
@@ -72,7 +86,7 @@ func (w *worker) mutate(ctx context.Context, name string, broken, restored journ
 		}
 		if err == nil && fault.ShowsOnSegment(name) {
 			w.progress("wait for the segment to change and settle")
-			_, err = w.env.Settle(ctx, mutationSettleLimit, func(now map[string][]string) bool {
+			_, err = w.env.Settle(ctx, pace.Scale(ctx, mutationSettleLimit), func(now map[string][]string) bool {
 				return !maps.EqualFunc(now, healthy, slices.Equal[[]string])
 			})
 		}
@@ -105,7 +119,7 @@ func (w *worker) mutate(ctx context.Context, name string, broken, restored journ
 		err = errors.Join(err, watchErr)
 		if err == nil {
 			w.progress("wait for one stable responder per VIP")
-			_, err = w.env.Settle(ctx, settleLimit, observe.OneEach)
+			_, err = w.env.Settle(ctx, pace.Scale(ctx, settleLimit), observe.OneEach)
 		}
 		if err == nil {
 			err = w.observations(ctx, restored.Checks)

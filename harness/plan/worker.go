@@ -55,7 +55,7 @@ func Work(ctx context.Context, c Config, stdout, log io.Writer) (err error) {
 	if w.journal, err = journal.Create(filepath.Join(c.Dir, journal.FileName), header); err != nil {
 		return err
 	}
-	cause := w.run(ctx)
+	cause := w.run(c.paced(ctx))
 	reason := journal.ReasonDone
 	switch {
 	case ctx.Err() != nil:
@@ -78,7 +78,7 @@ func Header(c Config) (journal.Header, error) {
 	}
 	return journal.Header{
 		Scenario: c.Scenario.Metadata.Name, ScenarioDigest: digest, Spec: spec,
-		Phases: Phases(c.Scenario, c.SkipMutations), Versions: c.Versions, Where: "host",
+		Phases: Phases(c.Scenario, c.SkipMutations), Versions: c.Versions, Where: c.where(), Machine: c.Machine, Provider: c.Provider,
 	}, nil
 }
 
@@ -97,10 +97,21 @@ func (w *worker) run(ctx context.Context) error {
 		cause = errors.Join(cause, w.step(ctx, "collect", w.collect))
 	}
 	if w.Keep == KeepAlways || (w.Keep == KeepOnFailure && !good) {
-		w.events.emit(Event{Type: Kept, Message: "the cluster is kept: " + w.howToReach() + "; remove it with `lbmatrix clean`"})
-		return cause
+		return errors.Join(cause, w.keep(ctx))
 	}
 	return errors.Join(cause, w.step(ctx, "delete", w.delete))
+}
+
+// keep leaves the cluster to whoever wants to look at it.
+func (w *worker) keep(ctx context.Context) error {
+	if w.world == nil {
+		return nil
+	}
+	if err := w.world.cluster.Keep(ctx); err != nil {
+		return err
+	}
+	w.events.emit(Event{Type: Progress, Message: "the cluster is kept: " + w.world.cluster.Reach() + "; remove it with `lbmatrix clean`"})
+	return nil
 }
 
 // build makes the cluster and everything in it.
@@ -169,7 +180,7 @@ func (w *worker) green() bool {
 
 // observations makes the observations that the checks of a phase need.
 func (w *worker) observations(ctx context.Context, checks []string) error {
-	for _, id := range judge.Observations(checks) {
+	for _, id := range judge.Observations(judge.Possible(w.Machine, checks)) {
 		if id == journal.ObsTakeover {
 			continue // made while the fault was undone
 		}

@@ -9,32 +9,24 @@ import (
 	"errors"
 	"fmt"
 	"path/filepath"
-	"strings"
 	"time"
 
 	"k8s.io/client-go/dynamic"
 	"k8s.io/client-go/kubernetes"
 
-	"github.com/lbmatrix/lbmatrix/harness/cluster/kind"
 	"github.com/lbmatrix/lbmatrix/harness/component"
-	"github.com/lbmatrix/lbmatrix/harness/docker"
 	"github.com/lbmatrix/lbmatrix/harness/journal"
 	"github.com/lbmatrix/lbmatrix/harness/observe"
+	"github.com/lbmatrix/lbmatrix/harness/pace"
 	"github.com/lbmatrix/lbmatrix/harness/scenario"
 )
 
 // world is the cluster under test and the clients to reach it.
 type world struct {
-	cluster *kind.Cluster
+	cluster provided
 	kube    kubernetes.Interface
 	dynamic dynamic.Interface
 }
-
-// probePath is where the probe image holds lbprobe.
-const probePath = "/lbprobe"
-
-// nodeProbePath is where the node images hold lbprobe.
-const nodeProbePath = "/usr/local/bin/lbprobe"
 
 // clusterName names everything of a run's cluster: short, for node names derive from
 // it, and another for every scenario of the run: what one could not delete must not be
@@ -45,23 +37,14 @@ func (w *worker) clusterName() string {
 }
 
 func (w *worker) create(ctx context.Context) error {
-	c, err := kind.Create(ctx, kind.Options{
-		Name: w.clusterName(), Scenario: w.Scenario, Docker: &docker.Client{Host: w.DockerHost},
-		Images:      kind.Images{ControlPlane: w.ControlPlaneImage, Worker: w.WorkerImage, Probe: w.ClientImage},
-		ProbeBinary: w.ProbeBinary, Ledger: w.ledger, RunID: w.RunID, Dir: w.Dir, Log: w.log,
-		Progress: func(msg string) { w.progress("%s", msg) },
-	})
+	c, err := w.newCluster(ctx)
 	if c != nil {
 		w.world = &world{cluster: c}
 	}
 	if err != nil {
 		return err
 	}
-	var parts []string
-	for _, t := range c.Timings() {
-		parts = append(parts, fmt.Sprintf("%s %.1fs", t.Name, t.Elapsed.Seconds()))
-	}
-	if err := w.journal.Write(journal.KindNote, map[string]string{"bring-up": strings.Join(parts, ", ")}); err != nil {
+	if err := w.journal.Write(journal.KindNote, map[string]string{"bring-up": timeLine(c.Timings())}); err != nil {
 		return err
 	}
 	if w.world.kube, err = kubernetes.NewForConfig(c.RESTConfig()); err != nil {
@@ -90,7 +73,11 @@ func (w *worker) install(ctx context.Context, c scenario.Component) error {
 		}
 		return m.WaitReady(ctx)
 	case cilium:
-		apiServer, err := w.world.cluster.ControlPlaneAddress(ctx)
+		cluster, ok := w.world.cluster.(networked)
+		if !ok {
+			return fmt.Errorf("install %s: a cluster of provider %s cannot be connected by a component", release.Name, w.Provider)
+		}
+		apiServer, err := cluster.ControlPlaneAddress(ctx)
 		if err != nil {
 			return err
 		}
@@ -101,7 +88,7 @@ func (w *worker) install(ctx context.Context, c scenario.Component) error {
 		if err := component.WaitCilium(ctx, w.world.kube, c.Namespace, func(line string) { w.progress("%s", line) }); err != nil {
 			return err
 		}
-		return w.world.cluster.WaitNetwork(ctx)
+		return cluster.WaitNetwork(ctx)
 	}
 	return helm.Install(ctx, release)
 }
@@ -137,6 +124,9 @@ func (w *worker) deploy(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	if err := w.world.cluster.WaitReady(ctx); err != nil {
+		return err
+	}
 	m, err := w.metallb(c)
 	if err != nil {
 		return err
@@ -169,7 +159,7 @@ func (w *worker) deploy(ctx context.Context) error {
 	w.env = &observe.Env{
 		Scenario: w.Scenario, Journal: w.journal, Cluster: w.world.cluster, Kube: w.world.kube, Dynamic: w.world.dynamic,
 		Namespace: component.EchoNamespace, Remote: component.EchoRemote, Roles: component.Roles(), Dir: w.Dir, MetalLB: c.Namespace,
-		Unassigned: segment.Unassigned, Probe: probePath, NodeProbe: nodeProbePath,
+		Unassigned: segment.Unassigned, Probe: w.world.cluster.Probe(), NodeProbe: w.world.cluster.NodeProbe(),
 		Progress: func(msg string) { w.progress("%s", msg) },
 	}
 	if w.env.Topology, err = observe.Topology(ctx, w.env); err != nil {
@@ -188,7 +178,7 @@ func (w *worker) note(about, text string) error {
 const collectLimit = time.Minute
 
 func (w *worker) collect(ctx context.Context) error {
-	ctx, cancel := context.WithTimeout(ctx, collectLimit)
+	ctx, cancel := context.WithTimeout(ctx, pace.Scale(ctx, collectLimit))
 	defer cancel()
 	return w.world.cluster.Collect(ctx, filepath.Join(w.Dir, "cluster"))
 }
@@ -201,9 +191,4 @@ func (w *worker) delete(ctx context.Context) error {
 		return err
 	}
 	return w.world.cluster.WaitGone(ctx)
-}
-
-// howToReach says how to use a kept cluster: the forwarder ends with this process.
-func (w *worker) howToReach() string {
-	return fmt.Sprintf("DOCKER_HOST=%s docker exec -it %s-control-plane kubectl --kubeconfig /etc/kubernetes/admin.conf get svc -A", w.DockerHost, w.clusterName())
 }

@@ -23,6 +23,7 @@ import (
 	"github.com/lbmatrix/lbmatrix/harness/docker"
 	"github.com/lbmatrix/lbmatrix/harness/journal"
 	"github.com/lbmatrix/lbmatrix/harness/ledger"
+	"github.com/lbmatrix/lbmatrix/harness/pace"
 	"github.com/lbmatrix/lbmatrix/harness/plan"
 	"github.com/lbmatrix/lbmatrix/harness/report"
 	"github.com/lbmatrix/lbmatrix/harness/scenario"
@@ -37,12 +38,16 @@ type Options struct {
 	Resume    string   // folder of a run to go on with; "" starts a new one
 	Keep      plan.Keep
 	Source    artifact.Source
+	// Provider makes the clusters: ProviderAuto, kind or netns.
+	Provider string
 	// SkipMutations leaves the known-bad phases out.
 	SkipMutations bool
 	Version       string // of lbmatrix
 	// Worker starts a worker: the path of its configuration is appended.
 	Worker    []string
 	WorkerEnv []string
+	// Program is the lbmatrix that runs in guests; "" builds it.
+	Program   string
 	Progress  func(plan.Event)
 	Artifacts func(artifact.Event)
 	// Note tells a person something between the steps.
@@ -54,6 +59,9 @@ type Options struct {
 // harness itself; what went wrong in a scenario is in the matrix.
 func Run(ctx context.Context, o Options) (report.Matrix, string, error) {
 	r := &execution{Options: o}
+	if r.Provider == "" {
+		r.Provider = ProviderAuto
+	}
 	if err := r.begin(); err != nil {
 		return r.matrix, r.dir, err
 	}
@@ -173,6 +181,9 @@ func freshFolder(dir string) error {
 // work prepares and runs one worker, and cleans up after it whatever happened.
 func (r *execution) work(ctx context.Context, sc *scenario.Scenario, dir string) error {
 	c, err := r.configure(ctx, sc, dir)
+	if r.wantsGuest(sc, err) {
+		return r.guest(ctx, sc, dir, c, err)
+	}
 	if err != nil {
 		return errors.Join(err, notStarted(c, err))
 	}
@@ -180,7 +191,8 @@ func (r *execution) work(ctx context.Context, sc *scenario.Scenario, dir string)
 	if err := r.clean(ctx, c); err != nil {
 		return err
 	}
-	workCtx, cancelWork := context.WithTimeoutCause(ctx, scenarioLimit, fmt.Errorf("the scenario took longer than %s", scenarioLimit))
+	limit := pace.Stretch(scenarioLimit, r.matrix.Run.Machine.Slowdown)
+	workCtx, cancelWork := context.WithTimeoutCause(ctx, limit, fmt.Errorf("the scenario took longer than %s", limit))
 	defer cancelWork()
 	kept := false
 	err = work(workCtx, r.Worker, r.WorkerEnv, c, func(e plan.Event) {
@@ -218,7 +230,7 @@ const cleanLimit = 2 * time.Minute
 
 // config is what a worker is told that takes no work to find out.
 func (r *execution) config(sc *scenario.Scenario, dir string) plan.Config {
-	return plan.Config{Scenario: sc, RunID: r.matrix.Run.ID, Dir: dir, Keep: r.Keep, SkipMutations: r.SkipMutations, Charts: map[string]string{}}
+	return plan.Config{Scenario: sc, RunID: r.matrix.Run.ID, Dir: dir, Keep: r.Keep, SkipMutations: r.SkipMutations, Charts: map[string]string{}, Machine: guestOnly(r.matrix.Run.Machine)}
 }
 
 // configure sees to everything a worker needs.
@@ -228,19 +240,24 @@ func (r *execution) configure(ctx context.Context, sc *scenario.Scenario, dir st
 	if c.LedgerDir, err = ledger.Dir(); err != nil {
 		return c, err
 	}
-	d, err := docker.Find(ctx)
+	chosen, err := choose(ctx, r.Provider, sc, findDaemon())
 	if err != nil {
 		return c, err
 	}
-	c.DockerHost = d.Host
-	if err := preflightCheck(ctx, d, sc); err != nil {
+	c.Provider = chosen.provider
+	r.note("%s: provider %s, for %s", sc.Metadata.Name, chosen.provider, chosen.why)
+	if c.Provider == scenario.ProviderKind {
+		c.DockerHost = chosen.daemon.Host
+		err = preflightCheck(ctx, chosen.daemon, sc)
+	} else {
+		err = netnsCheck(ctx, sc)
+	}
+	if err != nil {
 		return c, err
 	}
 	started := time.Now()
-	if r.store == nil {
-		if r.store, err = artifact.Open(artifact.Options{Source: r.Source, Progress: r.Artifacts}); err != nil {
-			return c, err
-		}
+	if err := r.openStore(); err != nil {
+		return c, err
 	}
 	set := artifact.Set{Kubernetes: sc.Spec.Cluster.Kubernetes, Components: map[string]string{}}
 	c.Versions = map[string]string{"lbmatrix": r.Version, "kubernetes": set.Kubernetes, "kernel": r.matrix.Run.Machine.Kernel}
@@ -250,24 +267,55 @@ func (r *execution) configure(ctx context.Context, sc *scenario.Scenario, dir st
 			return c, err
 		}
 	}
-	images, err := r.store.NodeImages(ctx, d, set)
+	if c.Provider == scenario.ProviderKind {
+		err = r.images(ctx, chosen.daemon, set, &c)
+	} else {
+		err = r.programs(ctx, set, &c)
+	}
 	if err != nil {
 		return c, err
 	}
+	r.timing("artifacts for "+sc.Metadata.Name, started)
+	return c, nil
+}
+
+func (r *execution) openStore() (err error) {
+	if r.store == nil {
+		r.store, err = artifact.Open(artifact.Options{Source: r.Source, Progress: r.Artifacts})
+	}
+	return err
+}
+
+// timing keeps how long something took that is no step of a scenario.
+func (r *execution) timing(name string, began time.Time) {
+	r.matrix.Run.Timings = append(r.matrix.Run.Timings, report.Timing{Name: name, Elapsed: time.Since(began)})
+}
+
+// images makes what the nodes of a kind cluster are.
+func (r *execution) images(ctx context.Context, d *docker.Client, set artifact.Set, c *plan.Config) error {
+	images, err := r.store.NodeImages(ctx, d, set)
+	if err != nil {
+		return err
+	}
 	c.ControlPlaneImage, c.WorkerImage = images.ControlPlane, images.Worker
 	c.ClientImage, c.BackendImage = images.Probe, images.ProbeInCluster
-	if c.ProbeBinary, err = r.store.ProbeBinary(ctx); err != nil {
-		return c, err
-	}
-	r.matrix.Run.Timings = append(r.matrix.Run.Timings, report.Timing{Name: "artifacts for " + sc.Metadata.Name, Elapsed: time.Since(started)})
-	return c, nil
+	c.ProbeBinary, err = r.store.ProbeBinary(ctx)
+	return err
+}
+
+// programs makes what a cluster of namespaces runs. The backend's image there is a
+// program's name.
+func (r *execution) programs(ctx context.Context, set artifact.Set, c *plan.Config) (err error) {
+	c.Programs, err = r.store.Programs(ctx, set)
+	c.BackendImage = "lbprobe"
+	return err
 }
 
 // suite judges what a scenario left. Without a journal the reason is all there is.
 func (r *execution) suite(sc *scenario.Scenario, dir string, cause error) report.Suite {
 	s, err := Suite(dir)
 	if err != nil {
-		s = report.Suite{Scenario: sc.Metadata.Name, Where: "host"}
+		s = report.Suite{Scenario: sc.Metadata.Name, Where: journal.WhereHost}
 		if cause == nil {
 			cause = err
 		}

@@ -20,7 +20,7 @@ const (
 func (s *Scenario) SetDefaults() {
 	p := &s.Spec
 	p.DataPlane.Forwarding = cmp.Or(p.DataPlane.Forwarding, ForwardingSNAT)
-	p.Cluster.Provider = cmp.Or(p.Cluster.Provider, "kind")
+	p.Cluster.Provider = cmp.Or(p.Cluster.Provider, ProviderAny)
 	p.Cluster.PodSubnet = cmp.Or(p.Cluster.PodSubnet, defaultPodSubnet)
 	p.Cluster.ServiceSubnet = cmp.Or(p.Cluster.ServiceSubnet, defaultServiceSubnet)
 	p.LoadBalancer.PoolSize = cmp.Or(p.LoadBalancer.PoolSize, 10)

@@ -38,7 +38,7 @@ func rules(known Options) map[string]rule {
 		"metadata.title":            {maxLength: 120, pattern: linePattern, check: checkLine},
 		"spec.dataPlane.proxy":      {oneOf: proxies},
 		"spec.dataPlane.forwarding": {oneOf: []string{string(ForwardingSNAT), string(ForwardingDSR), string(ForwardingHybrid)}},
-		"spec.cluster.provider":     {oneOf: []string{"kind"}},
+		"spec.cluster.provider":     {oneOf: []string{ProviderAny, ProviderKind, ProviderNetns}},
 		"spec.cluster.kubernetes":   {pattern: kubernetesPattern, check: checkKubernetes},
 		// One worker would be announcer and only backend: nothing could be off its announcer.
 		"spec.cluster.workers":                     between(2, 9),

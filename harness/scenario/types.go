@@ -80,9 +80,16 @@ const (
 	CNICilium CNI = "cilium"
 )
 
+// The providers of clusters.
+const (
+	ProviderAny   = "any"   // whichever is there
+	ProviderKind  = "kind"  // nodes are containers, made with the kind library
+	ProviderNetns = "netns" // nodes are Linux namespaces; there is no kubelet
+)
+
 // Cluster is the cluster under test.
 type Cluster struct {
-	Provider              string `yaml:"provider,omitempty" json:"provider,omitempty" jsonschema:"kind (default)"`
+	Provider              string `yaml:"provider,omitempty" json:"provider,omitempty" jsonschema:"who makes the cluster: kind (containers), netns (processes in namespaces, for kube-proxy only), or any (default) of them"`
 	Kubernetes            string `yaml:"kubernetes" json:"kubernetes" jsonschema:"version, for example v1.35.4"`
 	Workers               int    `yaml:"workers" json:"workers" jsonschema:"number of worker nodes, 2 to 9; there is one control plane"`
 	CNI                   CNI    `yaml:"cni" json:"cni" jsonschema:"static: ptp and host-local with a route per peer node; cilium: the component cilium"`

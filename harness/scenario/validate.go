@@ -65,6 +65,9 @@ func (l *loader) dataPlane(s Spec) {
 	if s.Cluster.CNI == CNICilium && !cilium {
 		refuse("spec.cluster.cni", "there is no component cilium", "add one to spec.components")
 	}
+	if s.Cluster.CNI == CNICilium && s.Cluster.Provider == ProviderNetns {
+		refuse("spec.cluster.provider", "Cilium needs nodes with a kubelet", "write provider: kind")
+	}
 	if s.DataPlane.Forwarding != ForwardingSNAT && s.DataPlane.Proxy != ProxyCilium {
 		refuse("spec.dataPlane.forwarding", fmt.Sprintf("kube-proxy has no %s", s.DataPlane.Forwarding), "write snat, or proxy: cilium")
 	}

@@ -15,6 +15,7 @@ import (
 	"k8s.io/client-go/kubernetes"
 
 	"github.com/lbmatrix/lbmatrix/harness/cluster"
+	"github.com/lbmatrix/lbmatrix/harness/cluster/forwarder"
 	"github.com/lbmatrix/lbmatrix/harness/scenario"
 )
 
@@ -141,10 +142,10 @@ func (c *Cluster) reachAPI(ctx context.Context, port string) ([]byte, error) {
 		return nil, err
 	}
 	if netns != "" {
-		if c.forward, err = startForwarder(c.o.Ledger, c.o.Log, inNamespace(netns, c.o.ProbeBinary, address)); err != nil {
+		if c.forward, err = forwarder.Start(c.o.Ledger, c.o.Log, forwarder.InNamespace(netns, c.o.ProbeBinary, address)); err != nil {
 			return nil, err
 		}
-		address = c.forward.address
+		address = c.forward.Address()
 	}
 	admin, err := adminConfig(ctx, c.nodes[0])
 	if err != nil {

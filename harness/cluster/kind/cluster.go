@@ -15,6 +15,7 @@ import (
 	"k8s.io/client-go/rest"
 
 	"github.com/lbmatrix/lbmatrix/harness/cluster"
+	"github.com/lbmatrix/lbmatrix/harness/cluster/forwarder"
 )
 
 // defaultPoolSize is how many VIPs a scenario gets that does not say.
@@ -27,12 +28,12 @@ type Cluster struct {
 	client   *peer
 	observer *peer
 	rest     *rest.Config
-	forward  *forwarder
+	forward  *forwarder.Forwarder
 	// provisioned is closed when the kind library has returned; nil before it was called.
 	provisioned chan struct{}
 
 	mu      sync.Mutex
-	timings []Timing
+	timings []cluster.Timing
 }
 
 var _ cluster.Cluster = (*Cluster)(nil)
@@ -89,6 +90,24 @@ func (c *Cluster) Client(context.Context) (cluster.Host, error) { return c.clien
 // Observer implements cluster.Cluster.
 func (c *Cluster) Observer(context.Context) (cluster.Host, error) { return c.observer, nil }
 
+// Probe is where the images of client and observer hold lbprobe.
+func (c *Cluster) Probe() string { return "/lbprobe" }
+
+// NodeProbe is where the node images hold lbprobe.
+func (c *Cluster) NodeProbe() string { return "/usr/local/bin/lbprobe" }
+
+// WaitReady has nothing to wait for: Create has.
+func (c *Cluster) WaitReady(context.Context) error { return nil }
+
+// Keep does nothing: containers outlive this process by themselves.
+func (c *Cluster) Keep(context.Context) error { return nil }
+
+// Reach says how a person uses a cluster that was kept: the forwarder ends with this
+// process.
+func (c *Cluster) Reach() string {
+	return fmt.Sprintf("DOCKER_HOST=%s docker exec -it %s kubectl --kubeconfig /etc/kubernetes/admin.conf get svc -A", c.o.Docker.Host, c.nodes[0].name)
+}
+
 // Segment implements cluster.Cluster. The range does not depend on who asks when: docker
 // gives addresses out from the other end of the subnet.
 func (c *Cluster) Segment(ctx context.Context) (cluster.Segment, error) {
@@ -108,7 +127,7 @@ func (c *Cluster) Segment(ctx context.Context) (cluster.Segment, error) {
 }
 
 // Timings says how long the steps of Create took, in the order they ended.
-func (c *Cluster) Timings() []Timing {
+func (c *Cluster) Timings() []cluster.Timing {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	return slices.Clone(c.timings)
@@ -117,7 +136,7 @@ func (c *Cluster) Timings() []Timing {
 func (c *Cluster) took(name string, since time.Time) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	c.timings = append(c.timings, Timing{Name: name, Elapsed: time.Since(since)})
+	c.timings = append(c.timings, cluster.Timing{Name: name, Began: since, Elapsed: time.Since(since)})
 }
 
 // containers are the names of everything that runs, nodes first.
@@ -133,7 +152,7 @@ func (c *Cluster) containers() []string {
 // the ledger forgets only what docker confirms.
 func (c *Cluster) Delete(ctx context.Context) error {
 	var errs []error
-	if err := c.forward.stop(ctx); err != nil {
+	if err := c.forward.Stop(ctx); err != nil {
 		errs = append(errs, err)
 	}
 	c.forward = nil

@@ -8,6 +8,8 @@ import (
 	"testing"
 
 	"github.com/stretchr/testify/require"
+
+	"github.com/lbmatrix/lbmatrix/harness/cluster"
 )
 
 func TestSplitPods(t *testing.T) {
@@ -38,7 +40,7 @@ func TestNodeNetwork(t *testing.T) {
 }
 
 func TestParseIPAddr(t *testing.T) {
-	ifs, err := parseIPAddr([]byte(`[{"ifname":"lo","flags":["LOOPBACK","UP"],"link_type":"loopback","address":"00:00:00:00:00:00","addr_info":[{"local":"127.0.0.1","prefixlen":8}]},
+	ifs, err := cluster.ParseInterfaces([]byte(`[{"ifname":"lo","flags":["LOOPBACK","UP"],"link_type":"loopback","address":"00:00:00:00:00:00","addr_info":[{"local":"127.0.0.1","prefixlen":8}]},
 		{"ifname":"eth0","flags":["BROADCAST","UP"],"link_type":"ether","address":"02:42:AC:14:04:02","addr_info":[{"local":"172.20.4.2","prefixlen":22},{"local":"fe80::42:acff:fe14:402","prefixlen":64}]},
 		{"ifname":"veth1","flags":[],"link_type":"ether","address":"aa:00:00:00:00:01"}]`))
 	require.NoError(t, err)

@@ -10,12 +10,12 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"os"
 	"os/exec"
 	"strings"
 	"time"
 
 	"github.com/lbmatrix/lbmatrix/harness/cluster"
+	"github.com/lbmatrix/lbmatrix/harness/cluster/stdio"
 	"github.com/lbmatrix/lbmatrix/harness/docker"
 )
 
@@ -52,12 +52,12 @@ func (h *host) Run(ctx context.Context, c cluster.Command) error {
 	}
 	args = append(append(args, h.name, c.Path), c.Args...)
 	cmd := h.docker.Command(ctx, args...)
-	tail := &tail{}
+	tail := &stdio.Tail{}
 	cmd.Stdout, cmd.Stderr = c.Stdout, io.Writer(tail)
 	if c.Stderr != nil {
 		cmd.Stderr = io.MultiWriter(c.Stderr, tail)
 	}
-	closeStdin, err := feed(cmd, c.Stdin)
+	closeStdin, err := stdio.Feed(cmd, c.Stdin)
 	if err != nil {
 		return fmt.Errorf("run %s on %s: %w", c.Path, h.name, err)
 	}
@@ -104,43 +104,8 @@ func (h *host) killMarked(ctx context.Context, id string) {
 	_ = h.docker.Command(ctx, "exec", h.name, "sh", "-c", script).Run()
 }
 
-// feed connects stdin by a pipe of our own. With exec's, Wait would wait for a
-// reader that never ends even though the command has.
-func feed(cmd *exec.Cmd, in io.Reader) (func(), error) {
-	if in == nil {
-		return func() {}, nil
-	}
-	r, w, err := os.Pipe()
-	if err != nil {
-		return nil, fmt.Errorf("make stdin: %w", err)
-	}
-	cmd.Stdin = r
-	go func() {
-		_, _ = io.Copy(w, in) // a command that ended first breaks the pipe
-		_ = w.Close()         // twice is fine
-	}()
-	return func() { _ = w.Close(); _ = r.Close() }, nil
-}
-
 func mark() string {
 	var b [8]byte
 	_, _ = rand.Read(b[:]) // never fails
 	return hex.EncodeToString(b[:])
-}
-
-// tail keeps the end of what a command wrote.
-type tail struct{ b []byte }
-
-const tailSize = 2048
-
-func (t *tail) Write(p []byte) (int, error) {
-	t.b = append(t.b, p...)
-	if len(t.b) > 2*tailSize {
-		t.b = append(t.b[:0], t.b[len(t.b)-tailSize:]...)
-	}
-	return len(p), nil
-}
-
-func (t *tail) String() string {
-	return strings.TrimSpace(string(t.b[max(0, len(t.b)-tailSize):]))
 }

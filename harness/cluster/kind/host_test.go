@@ -7,7 +7,6 @@ import (
 	"bytes"
 	"context"
 	"io"
-	"net"
 	"os"
 	"path/filepath"
 	"strings"
@@ -18,38 +17,7 @@ import (
 
 	"github.com/lbmatrix/lbmatrix/harness/cluster"
 	"github.com/lbmatrix/lbmatrix/harness/docker"
-	"github.com/lbmatrix/lbmatrix/harness/ledger"
 )
-
-// forwardEnv makes this test binary the inner half of a forwarder.
-const forwardEnv = "LBMATRIX_TEST_FORWARD"
-
-func TestMain(m *testing.M) {
-	if os.Getenv(forwardEnv) != "" {
-		os.Exit(serveDescriptor())
-	}
-	os.Exit(m.Run())
-}
-
-// serveDescriptor answers each connection on descriptor 3 and ends with stdin.
-func serveDescriptor() int {
-	l, err := net.FileListener(os.NewFile(3, "listener"))
-	if err != nil {
-		return 1
-	}
-	go func() {
-		for {
-			c, err := l.Accept()
-			if err != nil {
-				return
-			}
-			_, _ = c.Write([]byte("hello"))
-			_ = c.Close()
-		}
-	}()
-	_, _ = io.Copy(io.Discard, os.Stdin)
-	return 0
-}
 
 // fakeDocker is a docker command that runs `exec [-e X] [-i] NAME CMD...` here.
 func fakeDocker(t *testing.T) *docker.Client {
@@ -123,27 +91,4 @@ func TestRunKillsWhatIsLeft(t *testing.T) {
 		state, err := os.ReadFile("/proc/" + strings.TrimSpace(string(pid)) + "/stat")
 		return err != nil || strings.Contains(string(state), ") Z ")
 	}, 3*time.Second, 20*time.Millisecond)
-}
-
-func TestForwarder(t *testing.T) {
-	t.Setenv(forwardEnv, "1")
-	l, err := ledger.Open(t.TempDir(), "x")
-	require.NoError(t, err)
-	self, err := os.Executable()
-	require.NoError(t, err)
-	f, err := startForwarder(l, io.Discard, []string{self})
-	require.NoError(t, err)
-	require.Len(t, l.Entries(), 1)
-	conn, err := net.Dial("tcp", f.address)
-	require.NoError(t, err)
-	got, err := io.ReadAll(conn)
-	require.NoError(t, err)
-	require.Equal(t, "hello", string(got))
-	require.NoError(t, f.stop(t.Context()))
-	require.Empty(t, l.Entries())
-	_, err = net.Dial("tcp", f.address)
-	require.Error(t, err)
-
-	_, err = startForwarder(l, io.Discard, []string{"/does/not/exist"})
-	require.ErrorIs(t, err, os.ErrNotExist)
 }

@@ -6,11 +6,8 @@ package kind
 import (
 	"bytes"
 	"context"
-	"encoding/json"
 	"fmt"
 	"net/netip"
-	"slices"
-	"strings"
 
 	"github.com/lbmatrix/lbmatrix/harness/cluster"
 )
@@ -30,44 +27,11 @@ func (n *node) Interfaces(ctx context.Context) ([]cluster.Interface, error) {
 	if err := n.Run(ctx, cluster.Command{Path: "ip", Args: []string{"-j", "addr"}, Stdout: &out}); err != nil {
 		return nil, fmt.Errorf("list interfaces of %s: %w", n.name, err)
 	}
-	ifs, err := parseIPAddr(out.Bytes())
+	ifs, err := cluster.ParseInterfaces(out.Bytes())
 	if err != nil {
 		return nil, fmt.Errorf("list interfaces of %s: %w", n.name, err)
 	}
 	return ifs, nil
-}
-
-// parseIPAddr reads `ip -j addr`.
-func parseIPAddr(data []byte) ([]cluster.Interface, error) {
-	var links []struct {
-		Name  string   `json:"ifname"`
-		MAC   string   `json:"address"`
-		Type  string   `json:"link_type"`
-		Flags []string `json:"flags"`
-		Addrs []struct {
-			Local  string `json:"local"`
-			Length int    `json:"prefixlen"`
-		} `json:"addr_info"`
-	}
-	if err := json.Unmarshal(data, &links); err != nil {
-		return nil, fmt.Errorf("read ip -j addr: %w", err)
-	}
-	out := make([]cluster.Interface, 0, len(links))
-	for _, l := range links {
-		i := cluster.Interface{Name: l.Name, Up: slices.Contains(l.Flags, "UP")}
-		if l.Type == "ether" {
-			i.MAC = strings.ToLower(l.MAC)
-		}
-		for _, a := range l.Addrs {
-			addr, err := netip.ParseAddr(a.Local)
-			if err != nil {
-				return nil, fmt.Errorf("read address of %s: %w", l.Name, err)
-			}
-			i.Addresses = append(i.Addresses, netip.PrefixFrom(addr, a.Length))
-		}
-		out = append(out, i)
-	}
-	return out, nil
 }
 
 // peer is the client or the observer: a container that holds lbprobe and nothing

@@ -18,7 +18,6 @@ import (
 	"io"
 	"path/filepath"
 	"regexp"
-	"time"
 
 	"github.com/lbmatrix/lbmatrix/harness/docker"
 	"github.com/lbmatrix/lbmatrix/harness/ledger"
@@ -53,12 +52,6 @@ type Options struct {
 	Dir      string
 	Log      io.Writer        // kind's own messages; nil discards
 	Progress func(msg string) // one line for people a step; nil discards
-}
-
-// Timing is how long one step of the bring-up took. Steps overlap.
-type Timing struct {
-	Name    string
-	Elapsed time.Duration
 }
 
 var validName = regexp.MustCompile(`^[a-z0-9]([a-z0-9-]*[a-z0-9])?$`)

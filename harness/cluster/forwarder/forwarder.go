@@ -1,7 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 // Copyright The lbmatrix Authors
 
-package kind
+// Package forwarder leads from a loopback address of this process's network namespace
+// to an address inside another: the way to an API server that is not on this host's
+// own network, for whatever reads a kubeconfig.
+package forwarder
 
 import (
 	"context"
@@ -19,11 +22,10 @@ import (
 	"github.com/lbmatrix/lbmatrix/harness/ledger"
 )
 
-// forwarder is a child process inside the daemon's network namespace that serves a
-// listener opened in ours: the way to an API server that docker publishes on a
-// loopback that is not this host's.
-type forwarder struct {
-	address string // 127.0.0.1:port, in this process's namespace
+// Forwarder is a child process inside another network namespace that serves a listener
+// opened in ours.
+type Forwarder struct {
+	address string
 	entry   ledger.Entry
 	ledger  *ledger.Ledger
 	stdin   io.Closer
@@ -31,9 +33,9 @@ type forwarder struct {
 	err     error // how it ended; read after done
 }
 
-// startForwarder starts one. inside is the command that accepts on descriptor 3; it
-// ends with its stdin, hence with this process however that ends.
-func startForwarder(l *ledger.Ledger, log io.Writer, inside []string) (*forwarder, error) {
+// Start starts one. inside is the command that accepts on descriptor 3; it ends with
+// its stdin, hence with this process however that ends.
+func Start(l *ledger.Ledger, log io.Writer, inside []string) (*Forwarder, error) {
 	listener, err := net.Listen("tcp4", "127.0.0.1:0")
 	if err != nil {
 		return nil, fmt.Errorf("start forwarder: %w", err)
@@ -54,7 +56,7 @@ func startForwarder(l *ledger.Ledger, log io.Writer, inside []string) (*forwarde
 	if err != nil {
 		return nil, fmt.Errorf("start forwarder: %w", err)
 	}
-	f := &forwarder{address: listener.Addr().String(), ledger: l, stdin: stdin, done: make(chan struct{})}
+	f := &Forwarder{address: listener.Addr().String(), ledger: l, stdin: stdin, done: make(chan struct{})}
 	started := make(chan error, 1)
 	go func() {
 		// Pdeathsig fires when the thread that forked ends: this one stays until the child does.
@@ -82,13 +84,16 @@ func startForwarder(l *ledger.Ledger, log io.Writer, inside []string) (*forwarde
 	return f, nil
 }
 
-// inNamespace is the forwarder's command line: only the child enters the namespace.
-func inNamespace(netns, probe, target string) []string {
+// Address is 127.0.0.1:port, in this process's namespace.
+func (f *Forwarder) Address() string { return f.address }
+
+// InNamespace is the forwarder's command line: only the child enters the namespace.
+func InNamespace(netns, probe, target string) []string {
 	return []string{"nsenter", "--net=" + netns, probe, "forward", "--listen-fd", strconv.Itoa(3), "--to", target}
 }
 
-// stop ends the forwarder and waits for it.
-func (f *forwarder) stop(ctx context.Context) error {
+// Stop ends the forwarder and waits for it. A nil forwarder was never started.
+func (f *Forwarder) Stop(ctx context.Context) error {
 	if f == nil {
 		return nil
 	}

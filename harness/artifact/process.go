@@ -1,0 +1,107 @@
+// SPDX-License-Identifier: Apache-2.0
+// Copyright The lbmatrix Authors
+
+package artifact
+
+import (
+	"context"
+	"fmt"
+	"maps"
+	"os"
+	"path/filepath"
+	"slices"
+
+	"golang.org/x/sync/errgroup"
+)
+
+// Programs makes what a set runs, for those who start it without images: the paths of
+// all programs of Kubernetes, etcd and the set's components, and of lbprobe, by name.
+// A name that two components give to a program of theirs is refused.
+func (s *Store) Programs(ctx context.Context, set Set) (map[string]string, error) {
+	recipes, err := s.programRecipes(ctx, set)
+	if err != nil {
+		return nil, fmt.Errorf("plan programs: %w", err)
+	}
+	dirs := make([]string, len(recipes))
+	group, gctx := errgroup.WithContext(ctx)
+	group.SetLimit(2) // a Go build alone keeps the processors busy
+	for i, r := range recipes {
+		group.Go(func() (err error) {
+			dirs[i], err = s.ensure(gctx, r)
+			return err
+		})
+	}
+	if err := group.Wait(); err != nil {
+		return nil, err
+	}
+	found := map[string]string{}
+	for i, dir := range dirs {
+		if err := addPrograms(found, recipes[i].name, dir); err != nil {
+			return nil, err
+		}
+	}
+	probe, err := s.ProbeBinary(ctx)
+	if err != nil {
+		return nil, err
+	}
+	found["lbprobe"] = probe
+	return found, nil
+}
+
+// HasPrograms says whether Programs has nothing to build but the project's own.
+func (s *Store) HasPrograms(ctx context.Context, set Set) (bool, error) {
+	recipes, err := s.programRecipes(ctx, set)
+	if err != nil {
+		return false, fmt.Errorf("plan programs: %w", err)
+	}
+	for _, r := range recipes {
+		if m, err := readMeta(filepath.Join(s.dir, "artifacts", r.folder())); err != nil || m.Key != r.key() {
+			return false, nil
+		}
+	}
+	return true, nil
+}
+
+func (s *Store) programRecipes(ctx context.Context, set Set) ([]recipe, error) {
+	want := map[string]string{"kubernetes": set.Kubernetes, "etcd": ""}
+	maps.Copy(want, set.Components)
+	var out []recipe
+	for _, component := range slices.Sorted(maps.Keys(want)) {
+		version := want[component]
+		if version == "" {
+			version = newest(component)
+		}
+		r, err := s.source.programs(ctx, component, version)
+		if err != nil {
+			return nil, err
+		}
+		out = append(out, r)
+	}
+	return out, nil
+}
+
+// addPrograms lists the programs in a component's folder.
+func addPrograms(found map[string]string, component, dir string) error {
+	entries, err := os.ReadDir(dir)
+	if err != nil {
+		return fmt.Errorf("list the programs of %s: %w", component, err)
+	}
+	for _, e := range entries {
+		info, err := e.Info()
+		if err != nil {
+			return fmt.Errorf("list the programs of %s: %w", component, err)
+		}
+		if !info.Mode().IsRegular() || info.Mode()&0o111 == 0 {
+			continue
+		}
+		name := e.Name()
+		if component == "etcd" && name == "server" { // go build names it after the folder of its package
+			name = "etcd"
+		}
+		if other, taken := found[name]; taken {
+			return fmt.Errorf("list the programs of %s: %s is a program of another component too: %s", component, name, other)
+		}
+		found[name] = filepath.Join(dir, e.Name())
+	}
+	return nil
+}

@@ -1,0 +1,116 @@
+// SPDX-License-Identifier: Apache-2.0
+// Copyright The lbmatrix Authors
+
+package netns
+
+import (
+	"context"
+	"fmt"
+	"net/netip"
+	"os"
+	"time"
+
+	"golang.org/x/sync/errgroup"
+)
+
+// Create brings the cluster up: its API server is ready, its nodes are registered and
+// kube-proxy is being started on them, which WaitReady waits for.
+//
+// Once anything was made the returned Cluster is not nil, also beside an error: Collect
+// and Delete work on what there is.
+func Create(ctx context.Context, o Options) (*Cluster, error) {
+	if err := o.check(); err != nil {
+		return nil, fmt.Errorf("create cluster: %w", err)
+	}
+	l, err := newLayout(o.Scenario)
+	if err != nil {
+		return nil, fmt.Errorf("create cluster %s: %w", o.Name, err)
+	}
+	c := &Cluster{o: o, layout: l}
+	begin := time.Now()
+	err = c.bringUp(ctx)
+	c.took("total", begin)
+	if err != nil {
+		return c, fmt.Errorf("create cluster %s: %w", o.Name, err)
+	}
+	return c, nil
+}
+
+func (c *Cluster) bringUp(ctx context.Context) error {
+	begin := time.Now()
+	if err := os.MkdirAll(c.o.Dir, 0o755); err != nil {
+		return err
+	}
+	c.o.Progress("making machines and wiring them")
+	if err := c.makeMachines(ctx); err != nil {
+		return err
+	}
+	c.took("machines", begin)
+
+	begin = time.Now()
+	c.o.Progress("starting the control plane")
+	cp := c.layout.address(offsetNodes)
+	k, err := newKeys(c.o.path("keys"), cp, c.layout.service(1), netip.MustParseAddr("127.0.0.1"))
+	if err != nil {
+		return err
+	}
+	if err := c.startControlPlane(k); err != nil {
+		return err
+	}
+	if err := c.reachAPI(ctx, k); err != nil {
+		return err
+	}
+	c.took("API server ready", begin)
+
+	begin = time.Now()
+	for _, step := range []func(context.Context) error{
+		c.registerNodes, func(ctx context.Context) error { return c.standIn(ctx, k) }, c.installProxy,
+	} {
+		if err := step(ctx); err != nil {
+			return err
+		}
+	}
+	c.took("nodes registered", begin)
+	return nil
+}
+
+// makeMachines makes the segment and everybody on it.
+func (c *Cluster) makeMachines(ctx context.Context) error {
+	start := func(name string) (*machine, error) {
+		m, err := startMachine(c.o.Ledger, c.o.Programs[programProbe], name)
+		if err == nil {
+			c.own(m)
+		}
+		return m, err
+	}
+	sw, err := start(c.o.Name + "-switch")
+	if err != nil {
+		return err
+	}
+	names := nodeNames(c.o.Name, c.o.Scenario.Spec.Cluster.Workers)
+	var members []*member
+	for i, name := range append(names, c.o.Name+"-client", c.o.Name+"-observer") {
+		m, err := start(name)
+		if err != nil {
+			return err
+		}
+		switch {
+		case i < len(names):
+			members = append(members, &member{machine: m, offset: offsetNodes + i, node: i})
+		case i == len(names):
+			members = append(members, &member{machine: m, offset: offsetClient, node: -1})
+		default:
+			members = append(members, &member{machine: m, offset: offsetObserver, node: -1})
+		}
+	}
+	c.nodes, c.client, c.observer = members[:len(names)], members[len(names)], members[len(names)+1]
+	if err := wire(ctx, sw, c.layout, members); err != nil {
+		return err
+	}
+	g, gctx := errgroup.WithContext(ctx)
+	g.Go(func() error { return sw.furnish(gctx, netip.Prefix{}, "") })
+	for _, m := range members {
+		g.Go(func() error { return m.furnish(gctx, c.layout.prefix(m.offset), c.layout.routes(m, len(names))) })
+	}
+	return g.Wait()
+}

@@ -1,0 +1,137 @@
+// SPDX-License-Identifier: Apache-2.0
+// Copyright The lbmatrix Authors
+
+package netns
+
+import (
+	"crypto/sha256"
+	"encoding/binary"
+	"fmt"
+	"net"
+	"net/netip"
+	"strconv"
+
+	"github.com/lbmatrix/lbmatrix/harness/cluster"
+	"github.com/lbmatrix/lbmatrix/harness/scenario"
+)
+
+// segmentBits is the size of a segment, and segments what they are cut from. Nothing
+// outside of the cluster sees them, so they need not differ from anybody's.
+const segmentBits = 22
+
+var segments = netip.MustParsePrefix("172.16.0.0/12")
+
+// Where the members are in their segment, counted from its first address.
+const (
+	offsetGateway  = 1
+	offsetNodes    = 10
+	offsetClient   = 200
+	offsetObserver = 201
+)
+
+// layout is who has which address: a function of the scenario alone, so that two runs
+// of it look the same on the wire.
+type layout struct {
+	subnet   netip.Prefix
+	services netip.Prefix
+	pods     netip.Prefix
+	podParts []netip.Prefix // a node's each
+	seed     [4]byte
+	vips     int
+}
+
+func newLayout(s *scenario.Scenario) (layout, error) {
+	l := layout{vips: s.Spec.LoadBalancer.PoolSize}
+	var err error
+	if l.services, err = netip.ParsePrefix(s.Spec.Cluster.ServiceSubnet); err != nil {
+		return l, fmt.Errorf("lay out the segment: Service subnet: %w", err)
+	}
+	if l.pods, err = netip.ParsePrefix(s.Spec.Cluster.PodSubnet); err != nil {
+		return l, fmt.Errorf("lay out the segment: pod subnet: %w", err)
+	}
+	nodes := s.Spec.Cluster.Workers + 1
+	if l.podParts, err = split(l.pods, nodes); err != nil {
+		return l, fmt.Errorf("lay out the segment: %w", err)
+	}
+	sum := sha256.Sum256([]byte(s.Metadata.Name))
+	copy(l.seed[:], sum[:])
+	count := uint32(1) << (segmentBits - segments.Bits())
+	start := binary.BigEndian.Uint32(sum[4:]) % count
+	for i := range count {
+		base := toUint32(segments.Addr()) + (start+i)%count<<(32-segmentBits)
+		l.subnet = netip.PrefixFrom(fromUint32(base), segmentBits)
+		if !l.subnet.Overlaps(l.services) && !l.subnet.Overlaps(l.pods) {
+			return l, nil
+		}
+	}
+	return l, fmt.Errorf("lay out the segment: no /%d of %s is outside of %s and %s", segmentBits, segments, l.services, l.pods)
+}
+
+// split gives n nodes their parts of the pod subnet: /24s where it has room.
+func split(pods netip.Prefix, n int) ([]netip.Prefix, error) {
+	bits := max(24, pods.Bits()+4) // 16 parts at least
+	if bits > 28 || !pods.Addr().Is4() || n > 1<<(bits-pods.Bits()) {
+		return nil, fmt.Errorf("pod subnet %s is too small for %d nodes", pods, n)
+	}
+	parts := make([]netip.Prefix, n)
+	for i := range parts {
+		parts[i] = netip.PrefixFrom(fromUint32(toUint32(pods.Masked().Addr())+uint32(i)<<(32-bits)), bits)
+	}
+	return parts, nil
+}
+
+func (l layout) address(offset int) netip.Addr {
+	return fromUint32(toUint32(l.subnet.Addr()) + uint32(offset))
+}
+
+// prefix is an address with the length of the segment's, as links have it.
+func (l layout) prefix(offset int) netip.Prefix {
+	return netip.PrefixFrom(l.address(offset), l.subnet.Bits())
+}
+
+// mac is a locally administered unicast address (the two lowest bits of its first octet
+// are 10): from the scenario, and from the member's place in the segment.
+func (l layout) mac(offset int) net.HardwareAddr {
+	return net.HardwareAddr{0x02, l.seed[0], l.seed[1], l.seed[2], byte(offset >> 8), byte(offset)}
+}
+
+// segment says what is free: the VIPs are the last addresses before the broadcast one,
+// and the one before them is nobody's.
+func (l layout) segment(nodes int) cluster.Segment {
+	broadcast := toUint32(l.subnet.Addr()) | (1<<(32-l.subnet.Bits()) - 1)
+	first := broadcast - uint32(l.vips)
+	s := cluster.Segment{
+		Subnet: l.subnet, Gateway: l.address(offsetGateway),
+		First: fromUint32(first), Last: fromUint32(broadcast - 1), Unassigned: fromUint32(first - 1),
+		InUse: []netip.Addr{l.address(offsetGateway)},
+	}
+	for i := range nodes {
+		s.InUse = append(s.InUse, l.address(offsetNodes+i))
+	}
+	s.InUse = append(s.InUse, l.address(offsetClient), l.address(offsetObserver))
+	return s
+}
+
+// service is the n-th address of the Service subnet; the first is the API server's.
+func (l layout) service(n uint32) netip.Addr {
+	return fromUint32(toUint32(l.services.Masked().Addr()) + n)
+}
+
+// nodeNames are those that kind gives, control plane first.
+func nodeNames(cluster string, workers int) []string {
+	names := []string{cluster + "-control-plane"}
+	for i := range workers {
+		name := cluster + "-worker"
+		if i > 0 {
+			name += strconv.Itoa(i + 1)
+		}
+		names = append(names, name)
+	}
+	return names
+}
+
+func fromUint32(v uint32) netip.Addr {
+	return netip.AddrFrom4([4]byte(binary.BigEndian.AppendUint32(nil, v)))
+}
+
+func toUint32(a netip.Addr) uint32 { return binary.BigEndian.Uint32(a.AsSlice()) }

@@ -1,0 +1,79 @@
+// SPDX-License-Identifier: Apache-2.0
+// Copyright The lbmatrix Authors
+
+package netns
+
+import (
+	"context"
+	"os"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/lbmatrix/lbmatrix/harness/artifact"
+	"github.com/lbmatrix/lbmatrix/harness/cluster"
+	"github.com/lbmatrix/lbmatrix/harness/ledger"
+	"github.com/lbmatrix/lbmatrix/harness/scenario"
+	"github.com/lbmatrix/lbmatrix/scenarios"
+)
+
+// programs are those of a scenario, or the reason to skip.
+func programs(t *testing.T, sc *scenario.Scenario) map[string]string {
+	t.Helper()
+	if testing.Short() {
+		t.Skip("starts a cluster")
+	}
+	if missing := Missing(); len(missing) > 0 {
+		t.Skipf("this machine cannot run a cluster of namespaces: %v", missing)
+	}
+	store, err := artifact.Open(artifact.Options{})
+	require.NoError(t, err)
+	set := artifact.Set{Kubernetes: sc.Spec.Cluster.Kubernetes, Components: map[string]string{}}
+	for _, c := range sc.Spec.Components {
+		set.Components[c.Name] = c.Version
+	}
+	there, err := store.HasPrograms(t.Context(), set)
+	require.NoError(t, err)
+	if !there {
+		t.Skip("the programs are not built yet: `lbmatrix run --provider netns` builds them, which takes minutes")
+	}
+	found, err := store.Programs(t.Context(), set)
+	require.NoError(t, err)
+	return found
+}
+
+func TestClusterComesUpAndGoes(t *testing.T) {
+	sc, err := scenarios.Get("kube-proxy-iptables-metallb-l2", scenario.Options{})
+	require.NoError(t, err)
+	found := programs(t, sc)
+	l, err := ledger.Open(t.TempDir(), "x")
+	require.NoError(t, err)
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	defer cancel()
+	c, err := Create(ctx, Options{Name: "lbm-test", Scenario: sc, Programs: found, Ledger: l, Dir: t.TempDir(), Log: os.Stderr, Progress: func(s string) { t.Log(s) }})
+	if c != nil {
+		t.Cleanup(func() {
+			require.NoError(t, c.Delete(context.WithoutCancel(ctx)))
+			require.NoError(t, c.WaitGone(ctx))
+			require.NoError(t, l.Close(false))
+		})
+	}
+	require.NoError(t, err)
+	begin := time.Now()
+	require.NoError(t, c.WaitReady(ctx))
+	t.Log("kube-proxy ready after", time.Since(begin))
+	for _, tm := range c.Timings() {
+		t.Log(tm.Name, tm.Elapsed)
+	}
+	nodes, err := c.Nodes(ctx)
+	require.NoError(t, err)
+	for _, n := range nodes {
+		out, err := cluster.Output(ctx, n, "curl", "-sSk", "--max-time", "2", "https://10.96.0.1/version")
+		require.NoError(t, err)
+		require.Contains(t, out, "gitVersion", "the API server's Service works on %s", n.Name())
+		out, err = cluster.Output(ctx, n, "sh", "-c", "touch /lbmatrix-x 2>&1 || true")
+		require.NoError(t, err)
+		require.Contains(t, out, "Read-only", "a node cannot write to this host")
+	}
+}

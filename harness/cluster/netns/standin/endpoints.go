@@ -1,0 +1,105 @@
+// SPDX-License-Identifier: Apache-2.0
+// Copyright The lbmatrix Authors
+
+package standin
+
+import (
+	"context"
+	"fmt"
+	"sort"
+
+	corev1 "k8s.io/api/core/v1"
+	discoveryv1 "k8s.io/api/discovery/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/labels"
+	"k8s.io/apimachinery/pkg/util/intstr"
+)
+
+// managedBy marks the EndpointSlices of this package.
+const managedBy = "lbmatrix-standin"
+
+// endpoints makes one EndpointSlice for each Service that selects pods.
+func (a *Agent) endpoints(ctx context.Context) error {
+	services, err := a.services.List(labels.Everything())
+	if err != nil {
+		return fmt.Errorf("list Services: %w", err)
+	}
+	pods := a.known()
+	sort.Slice(pods, func(i, j int) bool { return pods[i].key() < pods[j].key() })
+	for _, s := range services {
+		if len(s.Spec.Selector) == 0 {
+			continue
+		}
+		slice := sliceOf(s)
+		for _, p := range pods {
+			obj, ok := p.running()
+			if ok && obj.Namespace == s.Namespace && labels.SelectorFromSet(s.Spec.Selector).Matches(labels.Set(obj.Labels)) {
+				slice.Endpoints = append(slice.Endpoints, endpoint(obj))
+				slice.Ports = ports(s, obj)
+			}
+		}
+		key := s.Namespace + "/" + s.Name
+		now := fmt.Sprint(slice.Endpoints, slice.Ports)
+		if a.slices[key] == now || (a.slices[key] == "" && len(slice.Endpoints) == 0) {
+			continue
+		}
+		client := a.o.Client.DiscoveryV1().EndpointSlices(s.Namespace)
+		_, err := client.Create(ctx, slice, metav1.CreateOptions{})
+		if apierrors.IsAlreadyExists(err) {
+			_, err = client.Update(ctx, slice, metav1.UpdateOptions{})
+		}
+		if err != nil {
+			return fmt.Errorf("write endpoints of Service %s: %w", key, err)
+		}
+		a.slices[key] = now
+	}
+	return nil
+}
+
+func sliceOf(s *corev1.Service) *discoveryv1.EndpointSlice {
+	return &discoveryv1.EndpointSlice{
+		ObjectMeta: metav1.ObjectMeta{
+			Name: s.Name + "-standin", Namespace: s.Namespace,
+			Labels:          map[string]string{discoveryv1.LabelServiceName: s.Name, discoveryv1.LabelManagedBy: managedBy},
+			OwnerReferences: []metav1.OwnerReference{{APIVersion: "v1", Kind: "Service", Name: s.Name, UID: s.UID}},
+		},
+		AddressType: discoveryv1.AddressTypeIPv4,
+	}
+}
+
+func endpoint(p *corev1.Pod) discoveryv1.Endpoint {
+	ready := isReady(p)
+	return discoveryv1.Endpoint{
+		Addresses: []string{p.Status.PodIP}, NodeName: new(p.Spec.NodeName),
+		Conditions: discoveryv1.EndpointConditions{Ready: new(ready), Serving: new(ready), Terminating: new(false)},
+		TargetRef:  &corev1.ObjectReference{Kind: "Pod", Namespace: p.Namespace, Name: p.Name, UID: p.UID},
+	}
+}
+
+// ports are a Service's, as its pods number them.
+func ports(s *corev1.Service, p *corev1.Pod) []discoveryv1.EndpointPort {
+	var out []discoveryv1.EndpointPort
+	for _, sp := range s.Spec.Ports {
+		number, ok := portNumber(sp.TargetPort, p)
+		if !ok {
+			continue // no container has a port of that name
+		}
+		out = append(out, discoveryv1.EndpointPort{Name: new(sp.Name), Port: new(number), Protocol: new(sp.Protocol)})
+	}
+	return out
+}
+
+func portNumber(port intstr.IntOrString, p *corev1.Pod) (int32, bool) {
+	if port.Type == intstr.Int {
+		return port.IntVal, true
+	}
+	for _, c := range p.Spec.Containers {
+		for _, cp := range c.Ports {
+			if cp.Name == port.StrVal {
+				return cp.ContainerPort, true
+			}
+		}
+	}
+	return 0, false
+}
