@@ -89,6 +89,25 @@ func (n *Node) translate(s Service, nodePortAddress netip.Addr) error {
 	return r.flush()
 }
 
+// ServeInside makes the node serve the Service's VIP to clients on the node itself and in
+// its pods, which never meet the announcer. Traffic policies are for those outside.
+func (n *Node) ServeInside(s Service) error {
+	r, err := newRules(n.space, nftables.TableFamilyIPv4)
+	if err != nil {
+		return fmt.Errorf("serve %s inside %s: %w", s.VIP, n.Name, err)
+	}
+	for _, chain := range []*nftables.Chain{
+		r.chain("prerouting", nftables.ChainTypeNAT, nftables.ChainHookPrerouting, nftables.ChainPriorityNATDest),
+		r.chain("output", nftables.ChainTypeNAT, nftables.ChainHookOutput, nftables.ChainPriorityNATDest),
+	} {
+		spread(r, chain, packetsTo(unix.IPPROTO_TCP, netip.AddrPortFrom(s.VIP, uint16(s.Port))), s.Pods, podHTTP, true, false)
+	}
+	if err := r.flush(); err != nil {
+		return fmt.Errorf("serve %s inside %s: %w", s.VIP, n.Name, err)
+	}
+	return nil
+}
+
 // spread sends what matches to one of the pods: the first with probability 1/k, the
 // second with 1/(k-1) of the rest, and so on, which is 1/k each.
 func spread(r *rules, chain *nftables.Chain, match []expr.Any, pods []*Pod, port int, masquerade, sticky bool) {
