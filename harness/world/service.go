@@ -96,12 +96,11 @@ func (n *Node) ServeInside(s Service) error {
 	if err != nil {
 		return fmt.Errorf("serve %s inside %s: %w", s.VIP, n.Name, err)
 	}
-	for _, chain := range []*nftables.Chain{
-		r.chain("prerouting", nftables.ChainTypeNAT, nftables.ChainHookPrerouting, nftables.ChainPriorityNATDest),
-		r.chain("output", nftables.ChainTypeNAT, nftables.ChainHookOutput, nftables.ChainPriorityNATDest),
-	} {
-		spread(r, chain, packetsTo(unix.IPPROTO_TCP, netip.AddrPortFrom(s.VIP, uint16(s.Port))), s.Pods, podHTTP, true, false)
-	}
+	match := packetsTo(unix.IPPROTO_TCP, netip.AddrPortFrom(s.VIP, uint16(s.Port)))
+	pods := r.chain("prerouting", nftables.ChainTypeNAT, nftables.ChainHookPrerouting, nftables.ChainPriorityNATDest)
+	spread(r, pods, join(notThrough(Interface), match), s.Pods, podHTTP, true, false)
+	own := r.chain("output", nftables.ChainTypeNAT, nftables.ChainHookOutput, nftables.ChainPriorityNATDest)
+	spread(r, own, match, s.Pods, podHTTP, true, false)
 	if err := r.flush(); err != nil {
 		return fmt.Errorf("serve %s inside %s: %w", s.VIP, n.Name, err)
 	}
