@@ -219,7 +219,13 @@ func TestInsideTheCluster(t *testing.T) {
 	for _, n := range p.nodes {
 		require.NoError(t, n.ServeInside(service))
 	}
-	for _, dial := range []load.DialFunc{p.nodes[0].Dial, p.nodes[1].Dial, p.pods[0].Dial, p.pods[3].Dial} {
+	// A pod may be given itself, and a Service that keeps the sources of those outside.
+	require.NoError(t, p.nodes[0].Serve(world.Service{VIP: netip.MustParseAddr("10.99.0.41"), Port: 80, Pods: p.pods[:2], KeepSource: true}))
+	require.NoError(t, p.nodes[0].ServeInside(world.Service{VIP: netip.MustParseAddr("10.99.0.41"), Port: 80, Pods: p.pods[:2]}))
+	for i, dial := range []load.DialFunc{p.nodes[0].Dial, p.nodes[1].Dial, p.pods[0].Dial, p.pods[3].Dial, p.pods[0].Dial} {
+		if i == 4 {
+			c.Targets = target("10.99.0.41:80")
+		}
 		c.Dial, c.Count = dial, 40
 		totals, peers := p.ask(t, c)
 		require.EqualValues(t, 40, totals.OK, "%v", totals.ErrorKinds)

@@ -149,8 +149,9 @@ func longerThan(bytes int) []expr.Any {
 	}
 }
 
-// out matches what leaves through an interface, notThrough what did not come in by it.
+// out matches what leaves through an interface, in what came by it, notThrough the rest.
 func out(name string) []expr.Any { return onInterface(expr.MetaKeyOIFNAME, expr.CmpOpEq, name) }
+func in(name string) []expr.Any  { return onInterface(expr.MetaKeyIIFNAME, expr.CmpOpEq, name) }
 
 func notThrough(name string) []expr.Any {
 	return onInterface(expr.MetaKeyIIFNAME, expr.CmpOpNeq, name)
