@@ -36,7 +36,7 @@ const (
 	// lateAfter is as in a real scenario: the machine runs the world, too.
 	lateAfter = 5 * time.Millisecond
 	// warmup is how many requests a path is left out of the figures.
-	warmup = 50
+	warmup = 20
 	// attempts bounds how often a latency run is made until the client kept its schedule.
 	attempts = 3
 	// replyRequests is how many connections and datagrams the reply path is read from.
