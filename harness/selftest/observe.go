@@ -28,9 +28,10 @@ import (
 )
 
 const (
-	// settle is how long a sweep listens after its last broadcast: answers come within a
-	// millisecond, on a busy machine within a few turns of the scheduler.
-	settle = 300 * time.Millisecond
+	// settle is how long a sweep listens after its last broadcast, as in a real scenario:
+	// answers come within a millisecond, but on a machine whose cores are wanted by thirty
+	// others the responder, which is this process, may be half a second late.
+	settle = time.Second
 	// requestTimeout leaves time for one repetition of a lost SYN, which comes after 1 s
 	// (RFC 6298 2.1), and not for the next, after 3 s; and for a machine that is very busy.
 	requestTimeout = 2900 * time.Millisecond
