@@ -15,6 +15,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 	"gonum.org/v1/gonum/stat/distuv"
 
@@ -23,15 +24,18 @@ import (
 	"github.com/lbmatrix/lbmatrix/harness/world"
 )
 
-// broadcasts is how many are sent for each address: limits.arpProbes of a scenario.
-const broadcasts = 50
+// questions is how many another tool asks: it asks one a second.
+const questions = 50
 
-// shares are those of the broadcasts that the second responder answers.
+// many is how many broadcasts find one answer in a hundred with p >= 0.99.
+const many = 460
+
+// shares are those of the broadcasts that the second responder answers: one in so many.
 func shares() []int { return []int{1, 10, 100} }
 
 // power is the chance that a second responder that answers one broadcast in n shows in
-// `broadcasts` independent ones.
-func power(n int) float64 { return 1 - math.Pow(1-1/float64(n), broadcasts) }
+// that many independent ones.
+func power(n, broadcasts int) float64 { return 1 - math.Pow(1-1/float64(n), float64(broadcasts)) }
 
 // within returns the counts that k of n trials with probability p must lie between, with
 // 99.9 % probability.
@@ -61,18 +65,21 @@ func TestBoundsAreThoseOfTheDistribution(t *testing.T) {
 }
 
 // A second responder that answers one broadcast in 1, 10 and 100 is seen as often as
-// arithmetic says.
-func TestDetectionPower(t *testing.T) {
+// arithmetic says: with as many broadcasts as the other tools are given, and with many.
+func TestDetectionPower(t *testing.T)     { detect(t, questions, shares()) }
+func TestDetectionPowerMany(t *testing.T) { detect(t, many, []int{100}) }
+
+func detect(t *testing.T, broadcasts int, shares []int) {
 	n := trials(t)
 	s := newSite(t)
-	respond(t, s.one, world.Script{Addresses: vips(0, len(shares()))})
-	for i, share := range shares() {
+	respond(t, s.one, world.Script{Addresses: vips(0, len(shares))})
+	for i, share := range shares {
 		respond(t, s.two, world.Script{Addresses: vips(i, 1), Answers: world.Share(1/float64(share), uint64(1+i))})
 	}
-	seen := make([]int, len(shares()))
+	seen := make([]int, len(shares))
 	begin := time.Now()
 	for range n {
-		summary, _ := s.sweep(t, arp.Config{Targets: vips(0, len(shares())), Count: broadcasts, Interval: 4 * time.Millisecond, Settle: settle})
+		summary, _ := s.sweep(t, arp.Config{Targets: vips(0, len(shares)), Count: broadcasts, Interval: time.Millisecond, Settle: settle})
 		require.Zero(t, summary.KernelDrops)
 		for i, v := range summary.VIPs {
 			require.NotEmpty(t, v.Responders)
@@ -82,11 +89,12 @@ func TestDetectionPower(t *testing.T) {
 		}
 	}
 	t.Logf("%d sweeps of %d broadcasts in %.0f s", n, broadcasts, time.Since(begin).Seconds())
-	for i, share := range shares() {
-		p := power(share)
+	for i, share := range shares {
+		p := power(share, broadcasts)
 		low, high := within(n, p)
-		t.Logf("a second responder that answers 1/%d: seen in %d of %d sweeps; computed power %.4f, 99.9 %% bound %d to %d", share, seen[i], n, p, low, high)
-		require.True(t, low <= seen[i] && seen[i] <= high)
+		t.Logf("a second responder that answers 1/%d: seen in %d of %d sweeps of %d broadcasts; computed power %.4f, 99.9 %% bound %d to %d",
+			share, seen[i], n, broadcasts, p, low, high)
+		assert.True(t, low <= seen[i] && seen[i] <= high)
 	}
 }
 
@@ -129,12 +137,12 @@ func others() []otherTool {
 	return []otherTool{
 		{
 			"Habets arping -d", "arping/usr/sbin/arping",
-			[]string{"-d", "-c", strconv.Itoa(broadcasts), "-i", world.Interface},
+			[]string{"-d", "-c", strconv.Itoa(questions), "-i", world.Interface},
 			func(code int, _ []byte) bool { return code == 1 }, // its manual: answers from two different MAC addresses
 		},
 		{
 			"iputils arping", "iputils-arping/usr/bin/arping",
-			[]string{"-c", strconv.Itoa(broadcasts), "-I", world.Interface},
+			[]string{"-c", strconv.Itoa(questions), "-I", world.Interface},
 			func(_ int, out []byte) bool {
 				seen := map[string]bool{}
 				for _, m := range macs.FindAllSubmatch(out, -1) {
@@ -157,7 +165,7 @@ func TestOtherTools(t *testing.T) {
 				begin := time.Now()
 				seen := o.ask(t, n, share, uint64(1+i))
 				t.Logf("%s: a second responder that answers 1/%d: seen in %d of %d runs of %d questions, %.0f s each; %.4f with every question broadcast and heard",
-					o.name, share, seen, n, broadcasts, time.Since(begin).Seconds(), power(share))
+					o.name, share, seen, n, questions, time.Since(begin).Seconds(), power(share, questions))
 			}
 		})
 	}

@@ -74,7 +74,7 @@ type Report struct {
 
 // parallel is how many worlds that measure no latency are there at the same time. They
 // wait for their schedules most of the time.
-const parallel = 4
+const parallel = 6
 
 // Run builds every world and holds the checks to its truth. An error is one of the
 // harness: a world that could not be built or measured.
@@ -235,8 +235,8 @@ func defaults(w World) scenario.Scenario {
 	sc.Spec.Limits.ARPProbes = probes
 	sc.Spec.Limits.ARPInterval = scenario.Duration(4 * time.Millisecond)
 	sc.Spec.Limits.Requests = 80
-	sc.Spec.Limits.RequestRate = 150
-	sc.Spec.Limits.LatencyRequests = 250
+	sc.Spec.Limits.RequestRate = 200
+	sc.Spec.Limits.LatencyRequests = 210
 	if w.Spec != nil {
 		w.Spec(&sc)
 	}

@@ -129,8 +129,9 @@ func trafficWorlds() []World {
 		},
 		{
 			Name: "lossy-vip", Truth: "a quarter of the SYN to the VIP is lost, none to the NodePort",
+			Spec:  func(sc *scenario.Scenario) { sc.Spec.Limits.LatencyRequests = 280 },
 			Build: served(func(s *Site) { s.service(serviceCluster).served.LoseSYN = 25 }),
-			Want:  want(latency, "connect-latency", "errors", "request-latency", "errors"), Alone: true,
+			Want:  want(latency, "connect-latency", "errors", "request-latency", "errors"),
 		},
 	}
 }

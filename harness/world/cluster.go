@@ -105,6 +105,12 @@ type Pod struct {
 	Name    string
 	Node    *Node
 	Address netip.Addr
+	space   ns.NetNS
+}
+
+// Dial connects from the pod, as Host.Dial does from a host.
+func (p *Pod) Dial(ctx context.Context, network, address string) (net.Conn, error) {
+	return dialFrom(ctx, p.space, p.Name, network, address)
 }
 
 // Behaviour is what is wrong with a backend. Its connections block as said; what the
@@ -124,6 +130,7 @@ func (n *Node) Pod(ctx context.Context, name string, b Behaviour) (*Pod, error) 
 	address := netip.PrefixFrom(base.Next().Next(), 30)
 	p := &Pod{Name: name, Node: n, Address: address.Addr()}
 	space, err := n.segment.space()
+	p.space = space
 	if err == nil {
 		err = n.attach(space, fmt.Sprintf("pod%d", link), gateway, address)
 	}

@@ -47,7 +47,9 @@ func newPair(t *testing.T, b world.Behaviour) pair {
 // ask loads an address from the client and returns the totals and who answered.
 func (p pair) ask(t *testing.T, c load.Config) (probe.LoadTotals, probe.LoadPeers) {
 	t.Helper()
-	c.Dial = p.client.Dial
+	if c.Dial == nil {
+		c.Dial = p.client.Dial
+	}
 	if c.Count == 0 {
 		c.Count = 40
 	}
@@ -202,5 +204,31 @@ func TestStallingBackend(t *testing.T) {
 		// 30 % of the requests meet a stall of 200 ms, and wait for what is left of it.
 		require.Greater(t, h.P90, int64(100*time.Millisecond))
 		require.Greater(t, h.Max, int64(150*time.Millisecond))
+	}
+}
+
+// A node cannot reach a VIP that it announces by asking the segment: nobody answers its
+// own questions.
+func TestInsideTheCluster(t *testing.T) {
+	p := newPair(t, world.Behaviour{})
+	service := world.Service{VIP: vip, Port: 80, Pods: p.pods}
+	require.NoError(t, p.nodes[0].Serve(service))
+	c := load.Config{Mode: probe.ModeHTTPNew, Targets: target("10.99.0.40:80"), Count: 10, Dial: p.nodes[0].Dial}
+	totals, _ := p.ask(t, c)
+	require.Zero(t, totals.OK)
+	for _, n := range p.nodes {
+		require.NoError(t, n.ServeInside(service))
+	}
+	// A pod may be given itself, and a Service that keeps the sources of those outside.
+	require.NoError(t, p.nodes[0].Serve(world.Service{VIP: netip.MustParseAddr("10.99.0.41"), Port: 80, Pods: p.pods[:2], KeepSource: true}))
+	require.NoError(t, p.nodes[0].ServeInside(world.Service{VIP: netip.MustParseAddr("10.99.0.41"), Port: 80, Pods: p.pods[:2]}))
+	for i, dial := range []load.DialFunc{p.nodes[0].Dial, p.nodes[1].Dial, p.pods[0].Dial, p.pods[3].Dial, p.pods[0].Dial} {
+		if i == 4 {
+			c.Targets = target("10.99.0.41:80")
+		}
+		c.Dial, c.Count = dial, 40
+		totals, peers := p.ask(t, c)
+		require.EqualValues(t, 40, totals.OK, "%v", totals.ErrorKinds)
+		require.Greater(t, len(peers.Backends), 1)
 	}
 }

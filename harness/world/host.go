@@ -140,11 +140,15 @@ func (h *Host) Sysctl(key, value string) error {
 // Dial connects from the host, as net.Dialer.DialContext does. The address must be an
 // IP address: names are not resolved there.
 func (h *Host) Dial(ctx context.Context, network, address string) (net.Conn, error) {
+	return dialFrom(ctx, h.space, h.Name, network, address)
+}
+
+func dialFrom(ctx context.Context, space ns.NetNS, name, network, address string) (net.Conn, error) {
 	if _, err := netip.ParseAddrPort(address); err != nil {
-		return nil, fmt.Errorf("dial from %s: %w", h.Name, err)
+		return nil, fmt.Errorf("dial from %s: %w", name, err)
 	}
 	var conn net.Conn
-	err := h.Do(func() error {
+	err := space.Do(func(ns.NetNS) error {
 		var err error
 		// One attempt, in this thread: a second address family raced beside it would run elsewhere.
 		conn, err = (&net.Dialer{KeepAlive: -1, FallbackDelay: -1}).DialContext(ctx, network, address)

@@ -149,10 +149,18 @@ func longerThan(bytes int) []expr.Any {
 	}
 }
 
-func throughInterface(key expr.MetaKey, name string) []expr.Any {
+// out matches what leaves through an interface, in what came by it, notThrough the rest.
+func out(name string) []expr.Any { return onInterface(expr.MetaKeyOIFNAME, expr.CmpOpEq, name) }
+func in(name string) []expr.Any  { return onInterface(expr.MetaKeyIIFNAME, expr.CmpOpEq, name) }
+
+func notThrough(name string) []expr.Any {
+	return onInterface(expr.MetaKeyIIFNAME, expr.CmpOpNeq, name)
+}
+
+func onInterface(key expr.MetaKey, op expr.CmpOp, name string) []expr.Any {
 	data := make([]byte, unix.IFNAMSIZ)
 	copy(data, name)
-	return []expr.Any{&expr.Meta{Key: key, Register: reg1}, equal(data)}
+	return []expr.Any{&expr.Meta{Key: key, Register: reg1}, &expr.Cmp{Op: op, Register: reg1, Data: data}}
 }
 
 func drop() []expr.Any { return []expr.Any{&expr.Verdict{Kind: expr.VerdictDrop}} }
@@ -165,7 +173,7 @@ func (h *Host) Lose(p int) error {
 		return err
 	}
 	chain := r.chain("lose-"+h.port, nftables.ChainTypeFilter, nftables.ChainHookForward, nftables.ChainPriorityFilter)
-	r.add(chain, join(throughInterface(expr.MetaKeyOIFNAME, h.port), percent(p), drop()))
+	r.add(chain, join(out(h.port), percent(p), drop()))
 	return r.flush()
 }
 

@@ -69,24 +69,45 @@ func (n *Node) translate(s Service, nodePortAddress netip.Addr) error {
 	}
 	chain := r.chain("prerouting", nftables.ChainTypeNAT, nftables.ChainHookPrerouting, nftables.ChainPriorityNATDest)
 	masquerade := !s.KeepSource && !s.Direct
-	vip := func(port int) netip.AddrPort { return netip.AddrPortFrom(s.VIP, uint16(port)) }
+	// From the segment only: see ServeInside.
+	packets := func(protocol byte, addr netip.Addr, port int) []expr.Any {
+		return join(in(Interface), packetsTo(protocol, netip.AddrPortFrom(addr, uint16(port))))
+	}
 	if s.LoseSYN > 0 {
 		// Before address translation, which sees each connection's first packet only once.
 		early := r.chain("lose", nftables.ChainTypeFilter, nftables.ChainHookPrerouting, nftables.ChainPriorityRaw)
-		r.add(early, join(packetsTo(unix.IPPROTO_TCP, vip(s.Port)), synOnly(), percent(s.LoseSYN), drop()))
+		r.add(early, join(packets(unix.IPPROTO_TCP, s.VIP, s.Port), synOnly(), percent(s.LoseSYN), drop()))
 	}
-	spread(r, chain, packetsTo(unix.IPPROTO_TCP, vip(s.Port)), s.Pods, podHTTP, masquerade, s.Sticky)
+	spread(r, chain, packets(unix.IPPROTO_TCP, s.VIP, s.Port), s.Pods, podHTTP, masquerade, s.Sticky)
 	if s.UDPPort != 0 {
-		spread(r, chain, packetsTo(unix.IPPROTO_UDP, vip(s.UDPPort)), s.Pods, podUDP, masquerade, s.Sticky)
+		spread(r, chain, packets(unix.IPPROTO_UDP, s.VIP, s.UDPPort), s.Pods, podUDP, masquerade, s.Sticky)
 	}
 	if s.NodePort != 0 {
 		pods := s.NodePortPods
 		if pods == nil {
 			pods = s.Pods
 		}
-		spread(r, chain, packetsTo(unix.IPPROTO_TCP, netip.AddrPortFrom(nodePortAddress, uint16(s.NodePort))), pods, podHTTP, masquerade, s.Sticky)
+		spread(r, chain, packets(unix.IPPROTO_TCP, nodePortAddress, s.NodePort), pods, podHTTP, masquerade, s.Sticky)
 	}
 	return r.flush()
+}
+
+// ServeInside makes the node serve the Service's VIP to clients on the node itself and in
+// its pods, which never meet the announcer. Traffic policies are for those outside.
+func (n *Node) ServeInside(s Service) error {
+	r, err := newRules(n.space, nftables.TableFamilyIPv4)
+	if err != nil {
+		return fmt.Errorf("serve %s inside %s: %w", s.VIP, n.Name, err)
+	}
+	match := packetsTo(unix.IPPROTO_TCP, netip.AddrPortFrom(s.VIP, uint16(s.Port)))
+	pods := r.chain("prerouting", nftables.ChainTypeNAT, nftables.ChainHookPrerouting, nftables.ChainPriorityNATDest)
+	spread(r, pods, join(notThrough(Interface), match), s.Pods, podHTTP, true, false)
+	own := r.chain("output", nftables.ChainTypeNAT, nftables.ChainHookOutput, nftables.ChainPriorityNATDest)
+	spread(r, own, match, s.Pods, podHTTP, true, false)
+	if err := r.flush(); err != nil {
+		return fmt.Errorf("serve %s inside %s: %w", s.VIP, n.Name, err)
+	}
+	return nil
 }
 
 // spread sends what matches to one of the pods: the first with probability 1/k, the
