@@ -80,7 +80,7 @@ evidence: docker ## run the longer proofs (kill -9 in each stage, bring-up time)
 
 .PHONY: evidence-load
 evidence-load: ## measure the traffic instruments (lateness, wrk, memory, stall, outages); resumable
-	@.ci/need ip=iproute2 wrk=wrk jq=jq
+	@.ci/need ip=iproute2 wrk=wrk jq=jq cyclictest=rt-tests
 	@CGO_ENABLED=0 $(GO) build -trimpath -ldflags="-s -w" -o bin/lbprobe ./cmd/lbprobe
 	@RESULTS="$(RESULTS)" GO="$(GO)" .ci/evidence-load $(ARGS)
 

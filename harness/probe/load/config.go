@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"github.com/lbmatrix/lbmatrix/harness/probe"
+	"github.com/lbmatrix/lbmatrix/harness/probe/machine"
 	"github.com/lbmatrix/lbmatrix/harness/probe/request"
 )
 
@@ -139,6 +140,7 @@ func (c Config) args(start time.Time) probe.LoadArgs {
 		PayloadBytes: c.Payload, Source: source, StartNS: start.UnixNano(), BucketMS: int(c.Bucket.Milliseconds()),
 		LoadShape: probe.LoadShape{
 			Schedule: c.Schedule, Seed: c.Seed, DurationNS: c.Duration.Nanoseconds(), ResponseBytes: c.ResponseBytes, Ramp: c.Ramp,
+			Realtime: machine.Realtime(),
 		},
 	}
 }

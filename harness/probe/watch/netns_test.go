@@ -288,7 +288,7 @@ func TestEvidenceOutage(t *testing.T) {
 	require.True(t, known, "LBMATRIX_EVIDENCE_TRAFFIC is new, udp or arp")
 	var out bytes.Buffer
 	command := exec.CommandContext(t.Context(), "nsenter", append([]string{
-		"--net=" + p.client.Path(), program, "watch", "--interval", "1ms", "--deadline", "10m",
+		"--net=" + p.client.Path(), program, "watch", "--realtime", "--interval", "1ms", "--deadline", "10m",
 	}, args...)...)
 	command.Stdout, command.Stderr = &out, os.Stderr
 	stdin, err := command.StdinPipe()
