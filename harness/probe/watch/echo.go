@@ -72,14 +72,10 @@ func (l *long) receive(ctx context.Context) error {
 			if ending {
 				return nil
 			}
-			if conn = l.reconnect(ctx); conn == nil {
-				continue
+			if err := l.reconnect(ctx); err != nil {
+				return err
 			}
-		}
-		if err := l.emit(probe.KindWatchConnection, probe.WatchConnection{
-			Event: "open", AtNS: since(l.start, conn.openedAt), Local: conn.LocalAddr().String(), Backend: conn.backend,
-		}); err != nil {
-			return err
+			continue
 		}
 		err, fatal := l.read(conn)
 		if fatal != nil {
@@ -91,21 +87,35 @@ func (l *long) receive(ctx context.Context) error {
 	}
 }
 
-func (l *long) reconnect(ctx context.Context) *echo {
-	conn, err := l.connect(ctx)
+// opened tells of a connection, before it can be lost.
+func (l *long) opened(conn *echo) error {
+	return l.emit(probe.KindWatchConnection, probe.WatchConnection{
+		Event: "open", AtNS: since(l.start, conn.openedAt), Local: conn.LocalAddr().String(), Backend: conn.backend,
+	})
+}
+
+// reconnect tries once to get a connection. The error is of a record that could not be
+// written.
+func (l *long) reconnect(ctx context.Context) error {
+	conn, why := l.connect(ctx)
+	if conn != nil {
+		if err := l.opened(conn); err != nil {
+			return errors.Join(err, conn.Close())
+		}
+	}
 	l.mu.Lock()
-	l.conn, l.why = conn, err
+	l.conn, l.why = conn, why
 	if conn != nil && l.ending {
 		_ = conn.Close()
 	}
 	l.mu.Unlock()
-	if err != nil {
+	if why != nil {
 		select {
 		case <-time.After(max(retryAfter, l.config.Interval)):
 		case <-ctx.Done():
 		}
 	}
-	return conn
+	return nil
 }
 
 // read takes echoes until the connection ends, and says why it did. The second error is

@@ -57,6 +57,11 @@ func (l *long) close() {
 }
 
 func (l *long) run(ctx context.Context) error {
+	if l.conn != nil {
+		if err := l.opened(l.conn); err != nil {
+			return err
+		}
+	}
 	failed := make(chan error, 1)
 	sending, stop := context.WithCancel(ctx)
 	defer stop()
@@ -128,17 +133,17 @@ func (l *long) expire(now time.Time) error {
 
 // lose gives a connection up, with all that was sent on it.
 func (l *long) lose(conn *echo, why error) error {
-	_ = conn.Close()
 	now := time.Now()
 	l.mu.Lock()
 	if l.conn != conn {
 		l.mu.Unlock()
-		return nil
+		return nil // whoever saw it first knows why; the other saw that one close it
 	}
 	l.conn, l.why = nil, why
 	lost, ending, answered := l.pending, l.ending, conn.answered
 	l.pending = nil
 	l.mu.Unlock()
+	_ = conn.Close()
 	if ending {
 		why = errTimeout // what is left was not back in time; the end of the connection is our own doing
 	}
