@@ -36,7 +36,6 @@ type command struct {
 	name     string
 	short    string
 	service  bool          // runs until told to stop: stdin is not watched unless asked
-	timed    bool          // measures time: may be scheduled as realtime
 	deadline time.Duration // default of --deadline; 0 is none
 	setup    func(*flag.FlagSet) instrument
 }
@@ -47,15 +46,21 @@ type instrument func(ctx context.Context, w *stream.Writer) error
 
 type usageError struct{ error }
 
+// timed tells which instruments measure time, and so may ask not to wait for a turn of
+// the scheduler.
+func (c command) timed() bool {
+	return !c.service && c.name != "capture" && c.name != "forward"
+}
+
 func commands() []command {
 	return []command{
-		{"arp", "ask who has an address, and record everyone who answers", false, true, 5 * time.Minute, arpCommand},
-		{"load", "send requests on a schedule, and measure them", false, true, 5 * time.Minute, loadCommand},
-		{"watch", "send several kinds of traffic side by side, and record when each failed", false, true, time.Hour, watchCommand},
-		{"capture", "record the frames that open connections to addresses", false, false, 5 * time.Minute, captureCommand},
-		{"serve", "be the backend: HTTP, TCP and UDP echo", true, false, 0, serveCommand},
-		{"idle", "sleep until SIGTERM, reaping orphans as process 1", true, false, 0, idleCommand},
-		{"forward", "carry TCP from an inherited listener to an address", false, false, 0, forwardCommand},
+		{"arp", "ask who has an address, and record everyone who answers", false, 5 * time.Minute, arpCommand},
+		{"load", "send requests on a schedule, and measure them", false, 5 * time.Minute, loadCommand},
+		{"watch", "send several kinds of traffic side by side, and record when each failed", false, time.Hour, watchCommand},
+		{"capture", "record the frames that open connections to addresses", false, 5 * time.Minute, captureCommand},
+		{"serve", "be the backend: HTTP, TCP and UDP echo", true, 0, serveCommand},
+		{"idle", "sleep until SIGTERM, reaping orphans as process 1", true, 0, idleCommand},
+		{"forward", "carry TCP from an inherited listener to an address", false, 0, forwardCommand},
 	}
 }
 
@@ -95,7 +100,7 @@ func (c command) run(ctx context.Context, args []string, stdin io.Reader, stdout
 	start := c.setup(flags)
 	deadline := flags.Duration("deadline", c.deadline, "end after this long at the latest; 0 is never")
 	realtime := new(bool)
-	if c.timed {
+	if c.timed() {
 		realtime = flags.Bool("realtime", false, "be scheduled before all else on this machine; where that is not allowed, run on without")
 	}
 	var watch func() bool
