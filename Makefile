@@ -94,7 +94,7 @@ evidence-instruments: build ## measure what the ARP instrument sees, beside arpi
 
 .PHONY: evidence-load
 evidence-load: ## measure the traffic instruments (lateness, wrk, memory, stall, outages); resumable
-	@.ci/need ip=iproute2 wrk=wrk jq=jq
+	@.ci/need ip=iproute2 wrk=wrk jq=jq cyclictest=rt-tests
 	@CGO_ENABLED=0 $(GO) build -trimpath -ldflags="-s -w" -o bin/lbprobe ./cmd/lbprobe
 	@RESULTS="$(RESULTS)" GO="$(GO)" .ci/evidence-load $(ARGS)
 

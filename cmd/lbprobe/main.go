@@ -20,6 +20,7 @@ import (
 	"syscall"
 	"time"
 
+	"github.com/lbmatrix/lbmatrix/harness/probe/machine"
 	"github.com/lbmatrix/lbmatrix/harness/probe/stream"
 )
 
@@ -44,6 +45,12 @@ type command struct {
 type instrument func(ctx context.Context, w *stream.Writer) error
 
 type usageError struct{ error }
+
+// timed tells which instruments measure time, and so may ask not to wait for a turn of
+// the scheduler.
+func (c command) timed() bool {
+	return !c.service && c.name != "capture" && c.name != "forward"
+}
 
 func commands() []command {
 	return []command{
@@ -94,6 +101,10 @@ func (c command) run(ctx context.Context, args []string, stdin io.Reader, stdout
 	flags.SetOutput(stderr)
 	start := c.setup(flags)
 	deadline := flags.Duration("deadline", c.deadline, "end after this long at the latest; 0 is never")
+	realtime := new(bool)
+	if c.timed() {
+		realtime = flags.Bool("realtime", false, "be scheduled before all else on this machine; where that is not allowed, run on without")
+	}
 	var watch func() bool
 	if c.service {
 		until := flags.Bool("until-stdin-eof", false, "end when stdin does")
@@ -114,6 +125,11 @@ func (c command) run(ctx context.Context, args []string, stdin io.Reader, stdout
 	if mode := flags.Lookup("stdin"); mode != nil && mode.Value.String() != "watch" && mode.Value.String() != "ignore" {
 		fmt.Fprintf(stderr, "lbprobe %s: --stdin must be watch or ignore\n", c.name)
 		return 2
+	}
+	if *realtime && !machine.Realtime() {
+		if err := machine.MakeRealtime(); err != nil { // it returns for nothing else
+			fmt.Fprintf(stderr, "lbprobe %s: %v\n", c.name, err)
+		}
 	}
 	if !watch() {
 		stdin = nil

@@ -87,6 +87,34 @@ func TestExitCodesAndReasons(t *testing.T) {
 	}
 }
 
+// Realtime is asked for by starting again; the run says whether it was had.
+func TestRealtime(t *testing.T) {
+	if testing.Short() {
+		t.Skip("builds the binary")
+	}
+	closed, err := net.Listen("tcp", "127.0.0.1:0")
+	require.NoError(t, err)
+	require.NoError(t, closed.Close())
+	binary := filepath.Join(t.TempDir(), "lbprobe")
+	message, err := exec.CommandContext(t.Context(), "go", "build", "-o", binary, ".").CombinedOutput()
+	require.NoError(t, err, string(message))
+	for _, flag := range []string{"--realtime", "--realtime=false"} {
+		var stderr bytes.Buffer
+		command := exec.CommandContext(t.Context(), binary, "load", flag, "--stdin=ignore", "--mode=tcp-connect", "--count=3", "--target=vip="+closed.Addr().String())
+		command.Stderr = &stderr
+		out, err := command.Output()
+		require.NoError(t, err, stderr.String())
+		records, err := stream.Read(bytes.NewReader(out))
+		require.NoError(t, err)
+		start, err := probe.Decode[probe.Start](records[0])
+		require.NoError(t, err)
+		args, err := probe.Decode[probe.LoadArgs](probe.Record{Body: start.Args})
+		require.NoError(t, err)
+		refused := strings.Contains(stderr.String(), "realtime")
+		require.Equal(t, flag == "--realtime" && !refused, args.Realtime, stderr.String())
+	}
+}
+
 // The real binary: static, small, ends with its stdin, and with SIGTERM.
 func TestBinary(t *testing.T) {
 	if testing.Short() {

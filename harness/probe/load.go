@@ -16,6 +16,7 @@ type LoadShape struct {
 	Seed          uint64 `json:"seed,omitempty"`          // of a Poisson schedule: the same seed gives the same due times
 	DurationNS    int64  `json:"durationNS,omitempty"`    // requests due before this, from the start, are sent; 0: all of LoadArgs.Count
 	ResponseBytes int    `json:"responseBytes,omitempty"` // of an http answer; 0: the identity
+	Realtime      bool   `json:"realtime,omitempty"`      // the client was scheduled before everything that is not realtime
 	Ramp          *Ramp  `json:"ramp,omitempty"`          // the run is a search for the highest rate; LoadArgs.Rate is that of its first step
 }
 

@@ -32,7 +32,8 @@ type WatchArgs struct {
 	Recovered  int            `json:"recovered"`  // an outage ends with the first of this many successes
 	DurationNS int64          `json:"durationNS"` // 0: until stopped
 	BucketMS   int            `json:"bucketMS"`
-	StartNS    int64          `json:"startNS"` // when the first probe of each kind was due
+	Realtime   bool           `json:"realtime,omitempty"` // as in LoadShape
+	StartNS    int64          `json:"startNS"`            // when the first probe of each kind was due
 }
 
 // WatchTraffic is one kind of traffic.

@@ -13,8 +13,12 @@ import (
 	"time"
 
 	"github.com/lbmatrix/lbmatrix/harness/probe"
+	"github.com/lbmatrix/lbmatrix/harness/probe/machine"
 	"github.com/lbmatrix/lbmatrix/harness/probe/request"
 )
+
+// DialFunc opens a connection.
+type DialFunc = request.DialFunc
 
 // Config is one run. Zero fields take the defaults named.
 type Config struct {
@@ -38,7 +42,7 @@ type Config struct {
 	HDRLog        io.Writer           // gets an HdrHistogram V2 log of interval histograms; nil: none
 	HDRInterval   time.Duration       // of that log; 1s
 	Sleep         func(time.Duration) // sleeps of below 2 ms; nil: the thread's own, precise to some microseconds
-	Dial          request.DialFunc    // how to connect; nil: from the namespace of the process, bound to Source
+	Dial          DialFunc            // how to connect; nil: from the namespace of the process, bound to Source
 }
 
 // maxResponse is what serve gives at most: 1 GiB.
@@ -139,6 +143,7 @@ func (c Config) args(start time.Time) probe.LoadArgs {
 		PayloadBytes: c.Payload, Source: source, StartNS: start.UnixNano(), BucketMS: int(c.Bucket.Milliseconds()),
 		LoadShape: probe.LoadShape{
 			Schedule: c.Schedule, Seed: c.Seed, DurationNS: c.Duration.Nanoseconds(), ResponseBytes: c.ResponseBytes, Ramp: c.Ramp,
+			Realtime: machine.Realtime(),
 		},
 	}
 }

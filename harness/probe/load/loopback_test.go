@@ -236,8 +236,12 @@ func TestErrorKindsOnLoopback(t *testing.T) {
 		{"no identity", probe.ModeHTTPNew, answer("HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n{}"), probe.ErrorBadResponse},
 	} {
 		t.Run(test.name, func(t *testing.T) {
+			timeout := 20 * time.Second // a busy machine must not make one of another kind
+			if test.kind == probe.ErrorTimeout {
+				timeout = 500 * time.Millisecond
+			}
 			r, err := runLoad(t.Context(), t, Config{
-				Mode: test.mode, Targets: []probe.LoadTarget{{Name: "vip", Address: test.address}}, Rate: 100, Count: 3, Timeout: 500 * time.Millisecond,
+				Mode: test.mode, Targets: []probe.LoadTarget{{Name: "vip", Address: test.address}}, Rate: 100, Count: 3, Timeout: timeout,
 			})
 			require.NoError(t, err)
 			require.Len(t, r.errors, 3)

@@ -7,7 +7,6 @@ import (
 	"cmp"
 	"maps"
 	"slices"
-	"strings"
 	"sync"
 	"time"
 
@@ -171,31 +170,6 @@ func (r *recorder) succeeded(t *targetState, b *bucket, o outcome) error {
 	return cmp.Or(t.response.Record(response), t.service.Record(o.at.Sub(o.sent)))
 }
 
-func (t *targetState) answeredBy(id *probe.Identity) {
-	key := cmp.Or(id.Pod, id.Host)
-	count := t.backends[key]
-	if count == nil {
-		count = &probe.BackendCount{Pod: id.Pod, Node: id.Node, Protocol: id.Protocol, Peers: map[string]int{}}
-		t.backends[key] = count
-	}
-	count.Responses++
-	count.Peers[hostOf(id.Peer)]++
-}
-
-// hostOf is an address without its port, without an allocation; a text of another kind
-// is kept whole.
-func hostOf(address string) string {
-	i := strings.LastIndexByte(address, ':')
-	if i < 0 {
-		return address
-	}
-	host := address[:i]
-	if strings.HasPrefix(host, "[") && strings.HasSuffix(host, "]") {
-		return host[1 : len(host)-1]
-	}
-	return host
-}
-
 // flush writes a target's whole buckets before the given one, oldest first.
 func (r *recorder) flush(t *targetState, before int64) error {
 	for _, i := range slices.Sorted(maps.Keys(t.buckets)) {
@@ -240,11 +214,7 @@ func (r *recorder) finishTarget(t *targetState) error {
 			return err
 		}
 	}
-	peers := probe.LoadPeers{Target: t.name, Backends: make(map[string]probe.BackendCount, len(t.backends))}
-	for key, count := range t.backends {
-		peers.Backends[key] = *count
-	}
-	return r.emit(probe.KindLoadPeers, peers)
+	return r.emit(probe.KindLoadPeers, t.peers())
 }
 
 func add(all *probe.LoadTotals, t probe.LoadTotals) {

@@ -21,7 +21,7 @@ func TestSummarize(t *testing.T) {
 		var out bytes.Buffer
 		require.NoError(t, Run(t.Context(), Config{
 			Mode: probe.ModeHTTPNew, Targets: oneTarget, Rate: 100, Count: 300, Warmup: 100, Timeout: 500 * time.Millisecond,
-			Sleep: time.Sleep, Dial: pipeServer(time.Now(), 2*time.Second, 2600*time.Millisecond),
+			Sleep: time.Sleep, Dial: pipeServer(time.Now(), 2*time.Second, 2605*time.Millisecond),
 		}, stream.NewWriter(&out)))
 		whole := bytes.Clone(out.Bytes())
 		records, err := stream.Read(&out)

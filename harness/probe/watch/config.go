@@ -15,6 +15,7 @@ import (
 
 	"github.com/lbmatrix/lbmatrix/harness/probe"
 	"github.com/lbmatrix/lbmatrix/harness/probe/arp"
+	"github.com/lbmatrix/lbmatrix/harness/probe/machine"
 	"github.com/lbmatrix/lbmatrix/harness/probe/request"
 )
 
@@ -114,6 +115,7 @@ func (c Config) maxInFlight() int {
 func (c Config) args(start time.Time, mac string) probe.WatchArgs {
 	args := probe.WatchArgs{
 		Recovered: c.Recovered, DurationNS: c.Duration.Nanoseconds(), BucketMS: int(c.Bucket.Milliseconds()), StartNS: start.UnixNano(),
+		Realtime: machine.Realtime(),
 	}
 	add := func(traffic, mode, target string) {
 		if target != "" {
