@@ -395,6 +395,13 @@ func TestWorlds(t *testing.T) {
 			func(w *world) { w.errors["echo-sticky"], w.backends["echo-sticky"] = 400, map[string]map[string]int{} },
 			map[string]string{"session-affinity": "unreachable"},
 		},
+		"no VIP is answered, so affinity has no control either": {func(w *world) {
+			for _, service := range []string{"echo-cluster", "echo-sticky"} {
+				w.errors[service], w.backends[service] = 400, map[string]map[string]int{}
+			}
+		}, map[string]string{
+			"session-affinity": "unreachable", "reachable-cluster-policy": "unreachable", "every-backend-reached": "unreachable", "source-address": "unreachable",
+		}},
 		"everything sticks, so affinity shows nothing": {
 			func(w *world) { w.backends["echo-cluster"] = map[string]map[string]int{"a": {nodeAddr(1): 400}} },
 			map[string]string{"session-affinity": "no-data", "every-backend-reached": "missing=3"},
