@@ -20,7 +20,7 @@ import (
 
 func exchangeCommand(flags *flag.FlagSet) instrument {
 	var c exchange.Config
-	flags.Func("target", "`name=protocol://address:port/bytes`, protocol udp or http; repeated: exchange i goes to target i mod n", func(text string) error {
+	flags.Func("target", "`name=protocol://address:port/bytes`, protocol udp, ask (who answers a datagram) or http; repeated: exchange i goes to target i mod n", func(text string) error {
 		t, err := parseExchange(text)
 		c.Targets = append(c.Targets, t)
 		return err
@@ -28,6 +28,13 @@ func exchangeCommand(flags *flag.FlagSet) instrument {
 	flags.IntVar(&c.Count, "count", 20, "exchanges with each target")
 	flags.DurationVar(&c.Interval, "interval", 0, "time between the starts of two exchanges; 0: one after the other")
 	flags.DurationVar(&c.Timeout, "timeout", 2*time.Second, "of one exchange")
+	flags.Func("source-ports", "send datagrams from these ports, in turns: `first-last`", func(text string) (err error) {
+		first, last, _ := strings.Cut(text, "-")
+		if c.FirstPort, err = strconv.Atoi(first); err == nil {
+			c.LastPort, err = strconv.Atoi(last)
+		}
+		return err
+	})
 	return func(ctx context.Context, w *stream.Writer) error { return exchange.Run(ctx, c, w) }
 }
 

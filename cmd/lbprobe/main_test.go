@@ -69,6 +69,7 @@ func TestExitCodesAndReasons(t *testing.T) {
 		{"load --stdin ignore --deadline 50ms --mode tcp-connect " + target, 0, probe.ReasonDeadline},
 		{"exchange --target x", 2, ""},
 		{"exchange --target a=udp://127.0.0.1:1/x", 2, ""},
+		{"exchange --source-ports 1-x", 2, ""},
 		{"exchange --stdin ignore --target a=udp://127.0.0.1:1/7", 1, probe.ReasonError},
 		{"exchange --stdin ignore --count 2 --target a=http://" + closed.Addr().String() + "/100", 0, probe.ReasonDone},
 		{"idle --deadline 50ms", 0, probe.ReasonDeadline},

@@ -394,7 +394,7 @@ const (
 	StreamCapture  = "capture"
 	StreamReplyTCP = "reply-tcp"
 	StreamReplyUDP = "reply-udp"
-	StreamUDP      = "udp-echo"
+	StreamUDP      = "udp" // and @SERVICE
 	StreamPayloads = "payloads"
 	StreamBulk     = "bulk"
 	StreamTakeover = "takeover"

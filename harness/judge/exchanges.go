@@ -52,6 +52,9 @@ func readExchanges(f journal.Facts, observation, stream string) ([]exchanged, er
 	}
 	var out []exchanged
 	for _, t := range asked {
+		if t.Stream != stream {
+			continue
+		}
 		e := exchanged{target: t, kinds: map[string]int64{}}
 		for _, r := range results {
 			if r.Target != t.Name {
@@ -71,6 +74,9 @@ func readExchanges(f journal.Facts, observation, stream string) ([]exchanged, er
 		}
 		out = append(out, e)
 	}
+	if len(out) != len(args.Targets) {
+		return nil, fmt.Errorf("instrument %s: %d targets were asked and %d are planned", stream, len(args.Targets), len(out))
+	}
 	return out, nil
 }
 
@@ -89,4 +95,14 @@ func (e exchanged) durations() []int64 {
 // tooMany says that more exchanges failed than the share allowed.
 func (e exchanged) tooMany(share float64) bool {
 	return float64(e.failed) > share*float64(len(e.results))
+}
+
+// firstOf is what the first error of a kind says.
+func (e exchanged) firstOf(kind string) string {
+	for _, r := range e.results {
+		if r.ErrorKind == kind {
+			return r.Message
+		}
+	}
+	return "none"
 }

@@ -14,7 +14,7 @@ import (
 	"github.com/lbmatrix/lbmatrix/harness/scenario"
 )
 
-// traffic is what a load observation saw of one Service.
+// traffic is what an observation saw of one Service.
 type traffic struct {
 	service journal.Service
 	objs    journal.Objects
@@ -24,13 +24,8 @@ type traffic struct {
 	errors  []probe.LoadError
 }
 
-// readTraffic reads the HTTP requests to the Service of a purpose.
+// readTraffic reads the traffic to the Service of a purpose.
 func readTraffic(f journal.Facts, purpose string) (traffic, error) {
-	return readLoad(f, journal.ObsTraffic, journal.StreamHTTP, purpose)
-}
-
-// readLoad reads the requests of one load run to the Service of a purpose.
-func readLoad(f journal.Facts, observation, stream, purpose string) (traffic, error) {
 	var t traffic
 	var err error
 	if t.topo, err = f.Topology(); err != nil {
@@ -42,7 +37,7 @@ func readLoad(f journal.Facts, observation, stream, purpose string) (traffic, er
 	if t.service, err = service(t.objs, purpose); err != nil {
 		return t, err
 	}
-	span, err := f.Observation(observation)
+	span, err := f.Observation(journal.ObsTraffic)
 	if err != nil {
 		return t, err
 	}
@@ -52,7 +47,7 @@ func readLoad(f journal.Facts, observation, stream, purpose string) (traffic, er
 	if t.service.VIP == "" {
 		return t, &unassignedError{t.service.Name}
 	}
-	l, err := loadRun(span, stream)
+	l, err := loadRun(span, journal.StreamHTTP)
 	if err != nil {
 		return t, err
 	}

@@ -7,10 +7,10 @@ import (
 	"bytes"
 	"encoding/json"
 	"fmt"
-	"maps"
 	"net"
 	"net/netip"
 	"path/filepath"
+	"slices"
 	"strings"
 	"time"
 
@@ -146,7 +146,10 @@ func healthy() *world {
 	for _, service := range []string{"echo-cluster", "echo-local"} {
 		w.udp[service] = map[string]map[string]int{}
 		for pod, peers := range w.backends[service] {
-			w.udp[service][pod] = maps.Clone(peers)
+			w.udp[service][pod] = map[string]int{}
+			for peer, n := range peers {
+				w.udp[service][pod][peer] = n / 4
+			}
 		}
 	}
 	w.udpErrors, w.payloads, w.kind = map[string]int{}, map[string]int{}, probe.ErrorTimeout
@@ -468,11 +471,43 @@ func (w *world) loaded(backends map[string]map[string]map[string]int) journal.Pa
 	return paths
 }
 
+// observeUDP writes the datagrams to each Service that has answers or failures.
 func (w *world) observeUDP(o *journal.Observation) error {
-	if err := o.Write(journal.KindPaths, w.loaded(w.udp)); err != nil {
+	var targets []journal.Target
+	for _, service := range []string{"echo-cluster", "echo-local"} {
+		if w.udp[service] != nil {
+			targets = append(targets, journal.Target{
+				Name: service, Service: service, Kind: journal.TargetVIP, Protocol: probe.ExchangeAsk, Bytes: 32, Stream: journal.StreamUDP + "@" + service,
+			})
+		}
+	}
+	if paths := w.loaded(w.udp); paths.Unmeasured != nil {
+		return o.Write(journal.KindPaths, paths)
+	}
+	if err := o.Write(journal.KindPaths, journal.Paths{Targets: targets}); err != nil {
 		return err
 	}
-	return w.observeLoad(o, journal.StreamUDP, w.udp, w.udpErrors)
+	for _, t := range targets {
+		var results []probe.ExchangeResult
+		for range w.udpErrors[t.Service] {
+			results = append(results, probe.ExchangeResult{ErrorKind: w.kind, Message: "wait for it"})
+		}
+		for pod, peers := range w.udp[t.Service] {
+			node := ""
+			for _, b := range w.objects.Backends {
+				if b.Pod == pod && b.Service == t.Service {
+					node = b.Node
+				}
+			}
+			for peer, n := range peers {
+				results = append(results, slices.Repeat([]probe.ExchangeResult{{Pod: pod, Node: node, Peer: peer}}, n)...)
+			}
+		}
+		if err := exchange(o, []journal.Target{t}, len(results), func(_ string, i int) probe.ExchangeResult { return results[i] }); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // observeLoad writes a load run to every Service that has answers, or failures.
@@ -565,6 +600,9 @@ func (w *world) observePayloads(o *journal.Observation) error {
 	targets = append(targets, journal.Target{
 		Name: "http", Service: "echo-remote", Kind: journal.TargetVIP, Protocol: probe.ExchangeHTTP, Bytes: 1 << 20, Stream: journal.StreamPayloads,
 	})
+	if err := o.Write(journal.KindPaths, journal.Paths{Targets: targets}); err != nil {
+		return err
+	}
 	return exchange(o, targets, 20, func(name string, i int) probe.ExchangeResult {
 		if i < w.payloads[name] {
 			return probe.ExchangeResult{ErrorKind: w.kind, Message: "wait for it"}
@@ -578,6 +616,9 @@ func (w *world) observeThroughput(o *journal.Observation) error {
 		{Name: "vip", Service: "echo-remote", Kind: journal.TargetVIP, Address: vipRemote, Bytes: 8 << 20, Stream: journal.StreamBulk},
 		{Name: "nodeport", Service: "echo-remote", Kind: journal.TargetNodePort, Bytes: 8 << 20, Stream: journal.StreamBulk},
 	}
+	if err := o.Write(journal.KindPaths, journal.Paths{Targets: targets}); err != nil {
+		return err
+	}
 	return exchange(o, targets, len(w.transfers["vip"]), func(name string, i int) probe.ExchangeResult {
 		if ns := w.transfers[name][i]; ns > 0 {
 			return probe.ExchangeResult{DurationNS: ns}
@@ -588,9 +629,6 @@ func (w *world) observeThroughput(o *journal.Observation) error {
 
 // exchange writes a run of count exchanges with each target.
 func exchange(o *journal.Observation, targets []journal.Target, count int, result func(name string, i int) probe.ExchangeResult) error {
-	if err := o.Write(journal.KindPaths, journal.Paths{Targets: targets}); err != nil {
-		return err
-	}
 	args := probe.ExchangeArgs{Count: count}
 	for _, t := range targets {
 		args.Targets = append(args.Targets, probe.ExchangeTarget{Name: t.Name, Bytes: t.Bytes})

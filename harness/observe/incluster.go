@@ -13,6 +13,7 @@ import (
 
 	"github.com/lbmatrix/lbmatrix/harness/cluster"
 	"github.com/lbmatrix/lbmatrix/harness/journal"
+	"github.com/lbmatrix/lbmatrix/harness/pace"
 	"github.com/lbmatrix/lbmatrix/harness/probe"
 )
 
@@ -65,12 +66,12 @@ func observeInCluster(ctx context.Context, e *Env, o *journal.Observation) error
 	rate, count := limits.RequestRate*len(vips), limits.InClusterRequests*len(vips)
 	args := []string{
 		"load", "--mode", probe.ModeHTTPNew, "--rate", strconv.Itoa(rate), "--count", strconv.Itoa(count),
-		"--timeout", requestTimeout.String(), "--late", lateAfter.String(),
+		"--timeout", pace.Scale(ctx, requestTimeout).String(), "--late", lateAfter.String(),
 	}
 	for _, t := range vips {
 		args = append(args, "--target", t.Name+"="+t.Address)
 	}
-	work := time.Duration(float64(count)/float64(rate)*float64(time.Second)) + requestTimeout
+	work := time.Duration(float64(count)/float64(rate)*float64(time.Second)) + pace.Scale(ctx, requestTimeout)
 	g, gctx := errgroup.WithContext(ctx)
 	g.SetLimit(inClusterAtOnce)
 	for _, c := range clients {

@@ -12,6 +12,7 @@ import (
 
 	"github.com/lbmatrix/lbmatrix/harness/cluster"
 	"github.com/lbmatrix/lbmatrix/harness/journal"
+	"github.com/lbmatrix/lbmatrix/harness/pace"
 	"github.com/lbmatrix/lbmatrix/harness/probe"
 )
 
@@ -25,7 +26,11 @@ const (
 	transferSize = 8 << 20 // bytes of a response whose time is taken: some hundred round trips' worth
 
 	exchangeInterval = 10 * time.Millisecond // between the starts of two exchanges
-	transferTimeout  = 3 * time.Second       // of one transfer: 2.8 MB/s
+	// payloadPorts are what large datagrams are sent from. They lie below those that Linux
+	// gives by itself (32768 to 60999): whatever else the client sends comes from others.
+	payloadPorts = "20000-25999"
+
+	transferTimeout = 3 * time.Second // of one transfer: 2.8 MB/s
 )
 
 // observePayloads sends datagrams of several sizes, and asks for large responses, through
@@ -54,7 +59,10 @@ func observePayloads(ctx context.Context, e *Env, o *journal.Observation) error 
 	if err != nil {
 		return err
 	}
-	return e.exchange(ctx, o, client, targets, e.Scenario.Spec.Limits.Exchanges, exchangeInterval, requestTimeout)
+	if err := o.Write(journal.KindPaths, journal.Paths{Targets: targets}); err != nil {
+		return err
+	}
+	return e.exchange(ctx, o, client, targets, exchanges{count: e.Scenario.Spec.Limits.Exchanges, interval: exchangeInterval, timeout: requestTimeout, ports: payloadPorts})
 }
 
 // observeThroughput takes the time of large responses through the VIP whose backends are
@@ -83,7 +91,10 @@ func observeThroughput(ctx context.Context, e *Env, o *journal.Observation) erro
 	for i := range targets {
 		targets[i].Protocol, targets[i].Bytes, targets[i].Stream = probe.ExchangeHTTP, transferSize, journal.StreamBulk
 	}
-	return e.exchange(ctx, o, client, targets, e.Scenario.Spec.Limits.Transfers, 0, transferTimeout)
+	if err := o.Write(journal.KindPaths, journal.Paths{Targets: targets}); err != nil {
+		return err
+	}
+	return e.exchange(ctx, o, client, targets, exchanges{count: e.Scenario.Spec.Limits.Transfers, timeout: transferTimeout})
 }
 
 // remote is the Service whose backends are kept off its announcer; it may lack a VIP.
@@ -100,19 +111,28 @@ func (e *Env) remote(ctx context.Context) (journal.Service, error) {
 	return journal.Service{}, errors.New("no Service has its backends off its announcer")
 }
 
-// exchange runs the exchange instrument with count exchanges with each target. All
-// targets are of one stream.
-func (e *Env) exchange(ctx context.Context, o *journal.Observation, client cluster.Host, targets []journal.Target, count int, interval, timeout time.Duration) error {
-	if err := o.Write(journal.KindPaths, journal.Paths{Targets: targets}); err != nil {
-		return err
+// exchanges is how an exchange run is made.
+type exchanges struct {
+	count    int           // with each target
+	interval time.Duration // between the starts of two; 0: one after the other
+	timeout  time.Duration // of one
+	ports    string        // that datagrams are sent from; "" is the kernel's choice
+}
+
+// exchange runs the exchange instrument. All targets are of one stream.
+func (e *Env) exchange(ctx context.Context, o *journal.Observation, client cluster.Host, targets []journal.Target, x exchanges) error {
+	x.timeout = pace.Scale(ctx, x.timeout)
+	args := []string{"exchange", "--count", strconv.Itoa(x.count), "--interval", x.interval.String(), "--timeout", x.timeout.String()}
+	if x.ports != "" {
+		args = append(args, "--source-ports", x.ports)
 	}
-	args := []string{"exchange", "--count", strconv.Itoa(count), "--interval", interval.String(), "--timeout", timeout.String()}
 	for _, t := range targets {
 		args = append(args, "--target", fmt.Sprintf("%s=%s://%s/%d", t.Name, t.Protocol, t.Address, t.Bytes))
 	}
-	work := time.Duration(count*len(targets))*interval + timeout
-	if interval == 0 {
-		work = time.Duration(count*len(targets)) * timeout
+	n := time.Duration(x.count * len(targets))
+	work := n*x.interval + x.timeout
+	if x.interval == 0 {
+		work = n * x.timeout
 	}
 	_, err := e.instrument(ctx, o, client, targets[0].Stream, work, args...)
 	return err

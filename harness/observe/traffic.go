@@ -43,29 +43,6 @@ func observeTraffic(ctx context.Context, e *Env, o *journal.Observation) error {
 	return err
 }
 
-// observeUDP sends datagrams to the VIPs of both traffic policies, each from a new port:
-// every one is a new flow.
-func observeUDP(ctx context.Context, e *Env, o *journal.Observation) error {
-	targets, missing, err := e.vipTargets(ctx, "udp", journal.StreamUDP, func(s journal.Service) (int, bool) {
-		return s.UDPPort, s.Role == "" && !s.BackendsOffAnnouncer && s.UDPPort != 0
-	})
-	if err != nil {
-		return err
-	}
-	if targets == nil {
-		return unassigned(o, missing)
-	}
-	if err := o.Write(journal.KindPaths, journal.Paths{Targets: targets}); err != nil {
-		return err
-	}
-	client, err := e.freshClient(ctx)
-	if err != nil {
-		return err
-	}
-	_, err = e.load(ctx, o, client, journal.StreamUDP, probe.ModeUDPEcho, targets, e.Scenario.Spec.Limits.Requests, 0)
-	return err
-}
-
 // vipTargets lists the VIPs of the Services that port selects, with the port to ask. Where
 // one of them has no VIP it returns no target and that Service's name: what the others
 // would show is nothing beside it.

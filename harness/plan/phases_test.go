@@ -78,8 +78,9 @@ func TestSteps(t *testing.T) {
 	require.Equal(t, []string{
 		"create", "install metallb", "deploy", "baseline", "mutation/no-l2-advertisement",
 		"restored/no-l2-advertisement", "mutation/ip-forward-off", "restored/ip-forward-off",
-		"mutation/stray-pool-address", "restored/stray-pool-address", "mutation/session-affinity-off", "restored/session-affinity-off",
+		"mutation/stray-pool-address", "restored/stray-pool-address",
 		"mutation/udp-dropped", "restored/udp-dropped", "mutation/large-datagrams-dropped", "restored/large-datagrams-dropped",
+		"mutation/session-affinity-off", "restored/session-affinity-off",
 		"collect", "delete",
 	}, plan.Steps(iptables(t), false))
 }

@@ -13,6 +13,7 @@ const EchoPrefix = "lbecho1\n"
 // What an exchange sends and expects.
 const (
 	ExchangeUDP  = "udp"  // a datagram of Bytes bytes that begins with EchoPrefix, and the same back
+	ExchangeAsk  = "ask"  // a datagram of Bytes bytes, and the backend's Identity back
 	ExchangeHTTP = "http" // GET /bytes?n=Bytes on a new connection, and the pattern as its body
 )
 
@@ -22,18 +23,24 @@ const ErrorCorrupt = "corrupt"
 // ErrorTooLarge is a datagram that the client's own kernel refused: EMSGSIZE.
 const ErrorTooLarge = "too-large"
 
+// ErrorWrongSource is a datagram whose answer came from another address than it was sent
+// to: no client that asked that one takes it.
+const ErrorWrongSource = "wrong-source"
+
 // ExchangeArgs is Start.Args of the exchange instrument.
 type ExchangeArgs struct {
 	Targets    []ExchangeTarget `json:"targets"`    // exchange i goes to target i mod len
 	Count      int              `json:"count"`      // exchanges with each target
 	IntervalNS int64            `json:"intervalNS"` // between the starts of two exchanges; 0: one begins when the one before has ended
 	TimeoutNS  int64            `json:"timeoutNS"`  // of one exchange
+	FirstPort  int              `json:"firstPort"`  // datagram i is sent from port FirstPort + i mod (LastPort-FirstPort+1)
+	LastPort   int              `json:"lastPort"`   // 0: the kernel chooses
 }
 
 // ExchangeTarget is one address, and how much is exchanged with it.
 type ExchangeTarget struct {
 	Name     string `json:"name"`
-	Protocol string `json:"protocol"` // ExchangeUDP or ExchangeHTTP
+	Protocol string `json:"protocol"` // ExchangeUDP, ExchangeAsk or ExchangeHTTP
 	Address  string `json:"address"`  // host:port
 	Bytes    int    `json:"bytes"`    // of the datagram, or of the response's body
 }
@@ -47,7 +54,10 @@ type ExchangeResult struct {
 	Received   int64  `json:"received"`            // bytes of the answer that came and were right
 	ErrorKind  string `json:"errorKind,omitempty"` // one of the Error constants; empty when all is as it must be
 	Message    string `json:"message,omitempty"`
-	Local      string `json:"local,omitempty"` // our own address
+	Local      string `json:"local,omitempty"` // our own address, of a datagram only the port
+	Pod        string `json:"pod,omitempty"`   // ask: who answered
+	Node       string `json:"node,omitempty"`  // ask: where it runs
+	Peer       string `json:"peer,omitempty"`  // ask: the client's address as it saw it, without port
 }
 
 // ExchangeTotals is End.Totals of the exchange instrument.

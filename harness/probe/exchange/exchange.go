@@ -26,6 +26,9 @@ type Config struct {
 	Count    int           // exchanges with each target, over 0
 	Interval time.Duration // between the starts of two exchanges; 0: one after the other
 	Timeout  time.Duration // of one exchange; 2s when 0
+	// FirstPort and LastPort bound the ports that datagrams are sent from, in turns; both 0:
+	// the kernel chooses.
+	FirstPort, LastPort int
 }
 
 // The sizes of an exchange: a datagram holds EchoPrefix and fits IPv4.
@@ -45,6 +48,9 @@ func (c Config) withDefaults() (Config, error) {
 	if c.Count <= 0 || c.Interval < 0 || c.Timeout < 0 {
 		return c, errors.New("count must be over 0, durations not negative")
 	}
+	if c.FirstPort < 0 || c.LastPort > 65535 || c.FirstPort > c.LastPort || (c.FirstPort == 0) != (c.LastPort == 0) {
+		return c, fmt.Errorf("%d-%d is no range of ports", c.FirstPort, c.LastPort)
+	}
 	names := map[string]bool{}
 	for _, t := range c.Targets {
 		if t.Name == "" || names[t.Name] {
@@ -57,6 +63,8 @@ func (c Config) withDefaults() (Config, error) {
 		low, high := minDatagram, maxDatagram
 		switch t.Protocol {
 		case probe.ExchangeUDP:
+		case probe.ExchangeAsk:
+			low = 1
 		case probe.ExchangeHTTP:
 			low, high = 0, maxResponse
 		default:
@@ -73,7 +81,7 @@ func (c Config) withDefaults() (Config, error) {
 // the run is stopped from outside, what was not finished is not recorded.
 func Run(ctx context.Context, c Config, w *stream.Writer) error {
 	c, err := c.withDefaults()
-	args := probe.ExchangeArgs{Targets: c.Targets, Count: c.Count, IntervalNS: c.Interval.Nanoseconds(), TimeoutNS: c.Timeout.Nanoseconds()}
+	args := probe.ExchangeArgs{Targets: c.Targets, Count: c.Count, IntervalNS: c.Interval.Nanoseconds(), TimeoutNS: c.Timeout.Nanoseconds(), FirstPort: c.FirstPort, LastPort: c.LastPort}
 	return w.Session(ctx, probe.Start{Instrument: "exchange"}, args, func(ctx context.Context) (any, error) {
 		if err != nil {
 			return nil, err // said inside the session, so that even this run has its end record
@@ -135,10 +143,10 @@ func (r *run) one(ctx context.Context, i int) {
 	result := probe.ExchangeResult{Target: t.Name, Number: i}
 	start := time.Now()
 	var err error
-	if t.Protocol == probe.ExchangeUDP {
-		err = datagram(limited, t, i, &result)
-	} else {
+	if t.Protocol == probe.ExchangeHTTP {
 		err = response(limited, t, &result)
+	} else {
+		err = datagram(limited, t, i, r.config.port(i), &result)
 	}
 	result.StartNS, result.DurationNS = start.UnixNano(), time.Since(start).Nanoseconds()
 	if ctx.Err() != nil {
@@ -158,6 +166,17 @@ func (r *run) one(ctx context.Context, i int) {
 	}
 }
 
+// port is what datagram i is sent from, 0 where the kernel chooses.
+func (c Config) port(i int) int {
+	if c.FirstPort == 0 {
+		return 0
+	}
+	return c.FirstPort + i%(c.LastPort-c.FirstPort+1)
+}
+
+// errWrongSource is wrapped by the errors of an answer that came from elsewhere.
+var errWrongSource = errors.New("wrong source")
+
 // errCorrupt is wrapped by the errors of an answer that is not what was due.
 var errCorrupt = errors.New("corrupt")
 
@@ -165,6 +184,8 @@ func classify(err error) string {
 	switch {
 	case errors.Is(err, errCorrupt):
 		return probe.ErrorCorrupt
+	case errors.Is(err, errWrongSource):
+		return probe.ErrorWrongSource
 	case errors.Is(err, syscall.EMSGSIZE):
 		return probe.ErrorTooLarge
 	}

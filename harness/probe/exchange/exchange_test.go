@@ -28,6 +28,7 @@ func backend(t *testing.T) serve.Config {
 	t.Helper()
 	c, err := serve.Listen(t.Context(), "127.0.0.1:0", "", "127.0.0.1:0")
 	require.NoError(t, err)
+	c.Pod, c.Node = "pod-1", "node-1"
 	ctx, cancel := context.WithCancel(t.Context())
 	done := make(chan error, 1)
 	var out bytes.Buffer
@@ -63,6 +64,7 @@ func TestEveryByteComesBack(t *testing.T) {
 	udp, http := b.UDP.LocalAddr().String(), b.HTTP.Addr().String()
 	targets := []probe.ExchangeTarget{
 		{Name: "small", Protocol: probe.ExchangeUDP, Address: udp, Bytes: 8},
+		{Name: "who", Protocol: probe.ExchangeAsk, Address: udp, Bytes: 32},
 		{Name: "jumbo", Protocol: probe.ExchangeUDP, Address: udp, Bytes: 65507},
 		{Name: "empty", Protocol: probe.ExchangeHTTP, Address: http, Bytes: 0},
 		{Name: "megabyte", Protocol: probe.ExchangeHTTP, Address: http, Bytes: 1 << 20},
@@ -71,12 +73,16 @@ func TestEveryByteComesBack(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			results, end := run(t, exchange.Config{Targets: targets, Count: 5, Interval: interval, Timeout: time.Minute})
 			require.Equal(t, probe.ReasonDone, end.Reason)
-			require.JSONEq(t, `{"exchanges":20,"ok":20}`, string(end.Totals))
+			require.JSONEq(t, `{"exchanges":25,"ok":25}`, string(end.Totals))
 			for _, target := range targets {
 				require.Len(t, results[target.Name], 5)
 				for _, r := range results[target.Name] {
 					require.Empty(t, r.ErrorKind, r.Message)
-					require.EqualValues(t, target.Bytes, r.Received)
+					if target.Protocol == probe.ExchangeAsk {
+						require.Equal(t, "pod-1/node-1/127.0.0.1", r.Pod+"/"+r.Node+"/"+r.Peer)
+					} else {
+						require.EqualValues(t, target.Bytes, r.Received)
+					}
 					require.Positive(t, r.DurationNS)
 					require.NotEmpty(t, r.Local)
 				}
@@ -139,6 +145,41 @@ func TestDatagramsThatAreLostOrOthers(t *testing.T) {
 	require.Equal(t, probe.ErrorTimeout, results["lost"][0].ErrorKind)
 }
 
+// A client that asked one address takes no answer from another; this one tells it from a loss.
+func TestAnswerFromElsewhere(t *testing.T) {
+	asked, err := net.ListenPacket("udp", "127.0.0.1:0")
+	require.NoError(t, err)
+	defer asked.Close()
+	other, err := net.ListenPacket("udp", "127.0.0.1:0")
+	require.NoError(t, err)
+	defer other.Close()
+	go func() {
+		buffer := make([]byte, 100)
+		n, peer, err := asked.ReadFrom(buffer)
+		if err == nil {
+			_, _ = other.WriteTo(buffer[:n], peer)
+		}
+	}()
+	results, _ := run(t, exchange.Config{Count: 1, Timeout: time.Minute, Targets: []probe.ExchangeTarget{
+		{Name: "a", Protocol: probe.ExchangeUDP, Address: asked.LocalAddr().String(), Bytes: 50},
+	}})
+	require.Equal(t, probe.ErrorWrongSource, results["a"][0].ErrorKind)
+	require.Contains(t, results["a"][0].Message, other.LocalAddr().String()+" answered")
+}
+
+func TestDatagramsComeFromTheirPorts(t *testing.T) {
+	b := backend(t)
+	results, _ := run(t, exchange.Config{Count: 5, FirstPort: 23001, LastPort: 23003, Timeout: time.Minute, Targets: []probe.ExchangeTarget{
+		{Name: "a", Protocol: probe.ExchangeAsk, Address: b.UDP.LocalAddr().String(), Bytes: 1},
+	}})
+	var ports []string
+	for _, r := range results["a"] {
+		require.Empty(t, r.ErrorKind, r.Message)
+		ports = append(ports, r.Local)
+	}
+	require.Equal(t, []string{"0.0.0.0:23001", "0.0.0.0:23002", "0.0.0.0:23003", "0.0.0.0:23001", "0.0.0.0:23002"}, ports)
+}
+
 func TestNobodyListens(t *testing.T) {
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	require.NoError(t, err)
@@ -182,6 +223,9 @@ func TestBadConfigurations(t *testing.T) {
 		"negative body":   with(func(t *probe.ExchangeTarget) { t.Protocol, t.Bytes = probe.ExchangeHTTP, -1 }),
 		"other protocol":  with(func(t *probe.ExchangeTarget) { t.Protocol = "sctp" }),
 		"negative waits":  {Count: 1, Targets: []probe.ExchangeTarget{good}, Interval: -1},
+		"half a range":    {Count: 1, Targets: []probe.ExchangeTarget{good}, FirstPort: 20000},
+		"range backwards": {Count: 1, Targets: []probe.ExchangeTarget{good}, FirstPort: 20001, LastPort: 20000},
+		"ports too high":  {Count: 1, Targets: []probe.ExchangeTarget{good}, FirstPort: 20001, LastPort: 65536},
 		"negative limits": {Count: 1, Targets: []probe.ExchangeTarget{good}, Timeout: -1},
 	} {
 		t.Run(name, func(t *testing.T) {

@@ -5,12 +5,15 @@ package exchange
 
 import (
 	"bytes"
+	"cmp"
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
 	"net"
 	"net/http"
+	"net/netip"
 	"strconv"
 	"time"
 
@@ -18,11 +21,17 @@ import (
 	"github.com/lbmatrix/lbmatrix/harness/probe/pattern"
 )
 
-// datagram sends a datagram from a new port and waits for it to come back. Each has other
-// bytes than the ones before, so that none passes for another.
-func datagram(ctx context.Context, t probe.ExchangeTarget, number int, result *probe.ExchangeResult) error {
-	var d net.Dialer
-	conn, err := d.DialContext(ctx, "udp", t.Address)
+// datagram sends a datagram and waits for its answer: itself, or an identity. Each that is
+// to come back has other bytes than the ones before, so that none passes for another.
+//
+// The socket is not connected. On one that is the kernel drops an answer from another
+// address than was asked, and it would look like a loss.
+func datagram(ctx context.Context, t probe.ExchangeTarget, number, port int, result *probe.ExchangeResult) error {
+	to, err := net.ResolveUDPAddr("udp4", t.Address)
+	if err != nil {
+		return err
+	}
+	conn, err := net.ListenUDP("udp4", &net.UDPAddr{Port: port})
 	if err != nil {
 		return err
 	}
@@ -35,20 +44,46 @@ func datagram(ctx context.Context, t probe.ExchangeTarget, number int, result *p
 	defer context.AfterFunc(ctx, func() { _ = conn.SetDeadline(time.Unix(1, 0)) })()
 	result.Local = conn.LocalAddr().String()
 	sent := make([]byte, t.Bytes)
-	copy(sent, probe.EchoPrefix)
-	pattern.Fill(sent[len(probe.EchoPrefix):], int64(number)<<16)
-	if _, err := conn.Write(sent); err != nil {
+	pattern.Fill(sent, int64(number)<<16)
+	if t.Protocol == probe.ExchangeUDP {
+		copy(sent, probe.EchoPrefix)
+	}
+	if _, err := conn.WriteToUDP(sent, to); err != nil {
 		return fmt.Errorf("send %d bytes: %w", t.Bytes, err)
 	}
 	buffer := make([]byte, maxDatagram+1)
-	n, err := conn.Read(buffer)
-	if err != nil {
-		return fmt.Errorf("wait for %d bytes: %w", t.Bytes, err)
-	}
-	if !bytes.Equal(buffer[:n], sent) {
+	n, from, err := conn.ReadFromUDPAddrPort(buffer)
+	switch {
+	case err != nil:
+		return fmt.Errorf("wait for the answer to %d bytes: %w", t.Bytes, err)
+	case unmapped(from) != unmapped(to.AddrPort()):
+		return fmt.Errorf("%w: %s was asked and %s answered", errWrongSource, t.Address, from)
+	case t.Protocol == probe.ExchangeAsk:
+		return identity(buffer[:n], t, result)
+	case !bytes.Equal(buffer[:n], sent):
 		return fmt.Errorf("%w: %d bytes came back for %d, or others", errCorrupt, n, t.Bytes)
 	}
 	result.Received = int64(n)
+	return nil
+}
+
+// unmapped writes an IPv4 address as such, however the kernel or the resolver did.
+func unmapped(a netip.AddrPort) netip.AddrPort { return netip.AddrPortFrom(a.Addr().Unmap(), a.Port()) }
+
+// identity reads a backend's answer: it must have received the whole datagram.
+func identity(answer []byte, t probe.ExchangeTarget, result *probe.ExchangeResult) error {
+	var id probe.Identity
+	if err := json.Unmarshal(answer, &id); err != nil {
+		return fmt.Errorf("%w: %w", errCorrupt, err)
+	}
+	if id.Length != t.Bytes || id.Pod == "" && id.Host == "" {
+		return fmt.Errorf("%w: the backend %s received %d of %d bytes", errCorrupt, id.Pod, id.Length, t.Bytes)
+	}
+	peer, err := netip.ParseAddrPort(id.Peer)
+	if err != nil {
+		return fmt.Errorf("%w: %w", errCorrupt, err)
+	}
+	result.Pod, result.Node, result.Peer, result.Received = cmp.Or(id.Pod, id.Host), id.Node, peer.Addr().Unmap().String(), int64(len(answer))
 	return nil
 }
 
