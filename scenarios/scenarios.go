@@ -32,6 +32,7 @@ func Names() []string {
 		"cilium-cni-kube-proxy-iptables-metallb-l2",
 		"cilium-cni-kube-proxy-ipvs-strictarp-metallb-l2",
 		"bad-dsr-silently-off",
+		"bad-ipvs-lax-arp",
 	}
 }
 

@@ -12,6 +12,8 @@ import (
 	"os/signal"
 	"syscall"
 
+	"github.com/lbmatrix/lbmatrix/harness/guest/agent"
+	"github.com/lbmatrix/lbmatrix/harness/guest/job"
 	"github.com/lbmatrix/lbmatrix/harness/plan"
 )
 
@@ -20,6 +22,9 @@ func main() {
 		os.Exit(plan.WorkerMain(os.Args[2:], os.Stdin, os.Stdout, os.Stderr))
 	}
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	if len(os.Args) > 1 && os.Args[1] == job.Command {
+		os.Exit(agent.Main(ctx, os.Stderr))
+	}
 	code := run(ctx, os.Args[1:], os.Stdin, os.Stdout, os.Stderr)
 	stop()
 	os.Exit(code)

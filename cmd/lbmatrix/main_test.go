@@ -6,6 +6,7 @@ package main
 import (
 	"context"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"testing"
 
@@ -28,6 +29,12 @@ func TestScripts(t *testing.T) {
 		RequireExplicitExec: true,
 		Setup: func(e *testscript.Env) error {
 			e.Setenv("RECORDED", recorded)
+			// The folder with lbmatrix and nothing else: a PATH of a machine that has nothing.
+			self, err := exec.LookPath("lbmatrix")
+			if err != nil {
+				return err
+			}
+			e.Setenv("ONLY", filepath.Dir(self))
 			e.Setenv("LBMATRIX_STATE", filepath.Join(e.WorkDir, "state"))
 			e.Setenv("LBMATRIX_CACHE", filepath.Join(e.WorkDir, "cache"))
 			e.Setenv("HOME", e.WorkDir)

@@ -43,6 +43,23 @@ and deletes it. Without a scenario it runs all. Ctrl-C stops, removes what exist
 		},
 		RunE: func(cmd *cobra.Command, args []string) error { return a.runScenarios(cmd, f, args) },
 	}
+	f.define(cmd)
+	return cmd
+}
+
+// parseRun reads the arguments of a run without running it: flags, and the scenarios named.
+func (a *app) parseRun(args []string) (runFlags, []string, error) {
+	var f runFlags
+	cmd := &cobra.Command{Use: "run"}
+	f.define(cmd)
+	if err := cmd.ParseFlags(args); err != nil {
+		return f, nil, err
+	}
+	return f, cmd.Flags().Args(), nil
+}
+
+// define adds the flags to a command.
+func (f *runFlags) define(cmd *cobra.Command) {
 	cmd.Flags().StringVar(&f.keep, "keep", string(plan.KeepNever), "keep the cluster: never, on-failure or always")
 	cmd.Flags().StringVar(&f.source, "source", string(artifact.Auto), "where artifacts come from: auto, registry or go-module")
 	cmd.Flags().StringVar(&f.provider, "provider", runner.ProviderAuto, "who makes the clusters: kind (containers), netns (processes in namespaces) or auto: kind where a Docker daemon answers, else netns")
@@ -53,7 +70,6 @@ and deletes it. Without a scenario it runs all. Ctrl-C stops, removes what exist
 	cmd.Flags().BoolVar(&f.skipMutations, "skip-mutations", false, "leave out the known-bad phases")
 	cmd.Flags().BoolVar(&f.dryRun, "dry-run", false, "print the plan and stop")
 	outputFlag(cmd, &f.format, "text", "json")
-	return cmd
 }
 
 // choose resolves what the command line names.
@@ -192,7 +208,7 @@ func (a *app) runScenarios(cmd *cobra.Command, f runFlags, args []string) error 
 	m, dir, err := runner.Run(cmd.Context(), runner.Options{
 		Scenarios: all, Named: len(args)+len(f.files) > 0, Args: append([]string{"lbmatrix"}, a.args...),
 		Results: f.results, Resume: f.resume, Keep: keep, Source: source, Provider: provider, SkipMutations: f.skipMutations,
-		Version: version(), Worker: []string{self, plan.WorkerCommand},
+		Version: version(), Worker: []string{self, plan.WorkerCommand}, Program: self,
 		Progress: show.event, Artifacts: show.artifact, Note: show.note,
 	})
 	show.done()

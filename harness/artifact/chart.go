@@ -15,6 +15,9 @@ import (
 // Chart is the folder of a component's Helm chart: the one in the module the
 // component is built from, so that chart and programs are of one version.
 func (s *Store) Chart(ctx context.Context, component, version string) (string, error) {
+	if s.carried != nil {
+		return s.carriedChart(component + " " + version)
+	}
 	a, err := lookupAddon(component)
 	if err != nil {
 		return "", fmt.Errorf("find chart: %w", err)

@@ -25,10 +25,19 @@ func (s *Store) ProbeBinary(ctx context.Context) (string, error) {
 	return p.path, err
 }
 
+// MainBinary builds lbmatrix and returns its path, for a machine that it is carried to.
+func (s *Store) MainBinary(ctx context.Context) (string, error) {
+	p, err := s.own(ctx, "lbmatrix", "./cmd/lbmatrix")
+	return p.path, err
+}
+
 // own builds a program of this module. The go command decides what has changed (a
 // second build takes a second), and the content decides the key: an edit that does
 // not change the program changes no image.
 func (s *Store) own(ctx context.Context, name, pkg string) (program, error) {
+	if s.carried != nil {
+		return s.carriedOwn(name)
+	}
 	source, err := gobuild.SourceDir(ctx)
 	if err != nil {
 		return program{}, fmt.Errorf("build %s: %w", name, err)

@@ -19,14 +19,16 @@ import (
 const programsRecipe = "programs-1"
 
 // moduleProvider builds components from their Go modules.
-type moduleProvider struct{}
+type moduleProvider struct {
+	goVersion func(context.Context) (string, error) // of the toolchain that builds, or has built
+}
 
-func (moduleProvider) programs(ctx context.Context, component, version string) (recipe, error) {
+func (m moduleProvider) programs(ctx context.Context, component, version string) (recipe, error) {
 	p, err := loadPin(fixtures.Components, component, version)
 	if err != nil {
 		return recipe{}, err
 	}
-	goVersion, err := gobuild.Version(ctx)
+	goVersion, err := m.goVersion(ctx)
 	if err != nil {
 		return recipe{}, err
 	}

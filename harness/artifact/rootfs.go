@@ -5,7 +5,6 @@ package artifact
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"maps"
 	"os"
@@ -81,7 +80,7 @@ func (b system) recipe() (recipe, error) {
 
 func (b system) build(ctx context.Context, m mirror, dir string, note func(string)) error {
 	if os.Geteuid() != 0 {
-		return errors.New("making a base system needs root")
+		return fmt.Errorf("making a base system needs root: %w", os.ErrPermission)
 	}
 	if err := needTools(ctx, note); err != nil {
 		return err

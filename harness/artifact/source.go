@@ -7,6 +7,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+
+	"github.com/lbmatrix/lbmatrix/harness/artifact/gobuild"
 )
 
 // Source is where components come from.
@@ -39,10 +41,13 @@ func ParseSource(name string) (Source, error) {
 	return "", fmt.Errorf("unknown source %q: want %s, %s or %s", name, Auto, Registry, GoModule)
 }
 
-func newProvider(source Source) (provider, error) {
+func newProvider(source Source, c *carried) (provider, error) {
 	switch source {
 	case "", Auto, GoModule:
-		return moduleProvider{}, nil
+		if c != nil {
+			return moduleProvider{goVersion: func(context.Context) (string, error) { return c.Go, nil }}, nil
+		}
+		return moduleProvider{goVersion: gobuild.Version}, nil
 	case Registry:
 		return nil, ErrNoRegistry
 	}

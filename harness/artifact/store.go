@@ -16,6 +16,7 @@ import (
 	"path/filepath"
 	"sort"
 	"sync"
+	"syscall"
 	"time"
 )
 
@@ -34,6 +35,7 @@ type Options struct {
 type Store struct {
 	dir       string
 	source    provider
+	carried   *carried // nil where artifacts are made
 	probe     string
 	progress  func(Event)
 	reporting sync.Mutex
@@ -60,16 +62,22 @@ func Open(o Options) (*Store, error) {
 		o.ProbePackage = "./cmd/lbprobe"
 	}
 	s := &Store{dir: dir, probe: o.ProbePackage, progress: o.Progress}
-	if s.source, err = newProvider(o.Source); err != nil {
+	if s.carried, err = readCarried(dir); err != nil {
 		return nil, fmt.Errorf("open artifact store: %w", err)
 	}
-	for _, sub := range []string{"artifacts", "locks", "tmp"} {
+	if s.source, err = newProvider(o.Source, s.carried); err != nil {
+		return nil, fmt.Errorf("open artifact store: %w", err)
+	}
+	for _, sub := range storeFolders() {
 		if err := os.MkdirAll(filepath.Join(dir, sub), 0o755); err != nil {
 			return nil, fmt.Errorf("open artifact store: %w", err)
 		}
 	}
 	return s, nil
 }
+
+// storeFolders are those of every store.
+func storeFolders() []string { return []string{"artifacts", "locks", "tmp"} }
 
 // Dir is the store's folder.
 func (s *Store) Dir() string { return s.dir }
@@ -142,7 +150,8 @@ func readMeta(dir string) (Meta, error) {
 	return m, nil
 }
 
-// folderSize adds up the files of a folder, in bytes.
+// folderSize adds up the files of a folder, in bytes. A sparse file counts with what it
+// takes on the disk.
 func folderSize(dir string) (int64, error) {
 	var sum int64
 	err := filepath.WalkDir(dir, func(_ string, d fs.DirEntry, err error) error {
@@ -153,10 +162,15 @@ func folderSize(dir string) (int64, error) {
 		if errors.Is(err, fs.ErrNotExist) {
 			return nil
 		}
-		if err == nil {
-			sum += info.Size()
+		if err != nil {
+			return err
 		}
-		return err
+		size := info.Size()
+		if st, ok := info.Sys().(*syscall.Stat_t); ok {
+			size = min(size, st.Blocks*512) // st_blocks is in units of 512 bytes: stat(2)
+		}
+		sum += size
+		return nil
 	})
 	return sum, err
 }

@@ -7,10 +7,13 @@
 package plan
 
 import (
+	"context"
 	"encoding/json"
 	"fmt"
 	"os"
 
+	"github.com/lbmatrix/lbmatrix/harness/journal"
+	"github.com/lbmatrix/lbmatrix/harness/pace"
 	"github.com/lbmatrix/lbmatrix/harness/scenario"
 )
 
@@ -60,7 +63,25 @@ type Config struct {
 	// Phases limits the run: empty is all that the scenario plans.
 	SkipMutations bool              `json:"skipMutations,omitempty"`
 	Versions      map[string]string `json:"versions"`
-	LedgerDir     string            `json:"ledgerDir"`
+	// Machine is the guest that the run is in; nil on the host.
+	Machine   *journal.Machine `json:"machine,omitempty"`
+	LedgerDir string           `json:"ledgerDir"`
+}
+
+// where is where the run is.
+func (c Config) where() string {
+	if c.Machine != nil {
+		return journal.WhereGuest
+	}
+	return journal.WhereHost
+}
+
+// paced gives a context the pace of the run's machine, by which its limits are stretched.
+func (c Config) paced(ctx context.Context) context.Context {
+	if c.Machine == nil {
+		return ctx
+	}
+	return pace.With(ctx, c.Machine.Slowdown)
 }
 
 // WriteConfig stores a worker's configuration.

@@ -60,6 +60,13 @@ func Running() (*Kernel, error) {
 	})
 }
 
+// At is a kernel that does not run here: root is laid out like the file system of a
+// machine that it runs on, with boot/config-RELEASE and lib/modules/RELEASE. Its modules
+// cannot be loaded from here.
+func At(root fs.FS, release string) (*Kernel, error) {
+	return newKernel(root, release, func(context.Context, string) error { return errors.New("the kernel does not run here") })
+}
+
 func newKernel(root fs.FS, release string, modprobe func(context.Context, string) error) (*Kernel, error) {
 	k := &Kernel{Release: release, root: root, modprobe: modprobe}
 	text, err := k.configuration()

@@ -30,6 +30,24 @@ func Needs(s *scenario.Scenario) []Feature {
 	return out
 }
 
+// Lacks says what a kernel lacks for a scenario, nil when it lacks nothing: a module that
+// is there counts, loaded or not.
+func Lacks(k *Kernel, s *scenario.Scenario) *journal.Unsupported {
+	var missing []string
+	for _, f := range Needs(s) {
+		if k.State(f) == Absent {
+			missing = append(missing, fmt.Sprintf("kernel %s has no %s (%s)", k.Release, f.Option, orBuiltIn(f.Module)))
+		}
+	}
+	if len(missing) == 0 {
+		return nil
+	}
+	return &journal.Unsupported{Missing: missing, Fix: elsewhere}
+}
+
+// elsewhere is the way out where a kernel lacks something.
+const elsewhere = "Run it on a machine whose kernel has it: Debian's and Ubuntu's own kernels do, GitHub's hosted runners too"
+
 // Check says whether the kernel can run a scenario: nil when it can, or when nothing
 // readable says otherwise. A module that is there and not loaded is loaded.
 func Check(ctx context.Context, k *Kernel, s *scenario.Scenario) *journal.Unsupported {
@@ -51,9 +69,12 @@ func Check(ctx context.Context, k *Kernel, s *scenario.Scenario) *journal.Unsupp
 	u := &journal.Unsupported{Missing: missing}
 	if len(fix) > 0 {
 		u.Fix = "As root: " + strings.Join(fix, "; ")
-		return u
+		if len(fix) == len(missing) {
+			return u
+		}
+		u.Fix += ". For what the kernel has not at all: "
 	}
-	u.Fix = "Run it on a machine whose kernel has it: Debian's and Ubuntu's own kernels do, GitHub's hosted runners too"
+	u.Fix += elsewhere
 	return u
 }
 

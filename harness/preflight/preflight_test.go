@@ -107,3 +107,22 @@ func TestModulesAreLoaded(t *testing.T) {
 	k.modprobe = func(context.Context, string) error { return nil }
 	require.Contains(t, Check(t.Context(), k, ipvs()).Missing[0], "it is not there")
 }
+
+// A kernel that does not run here is asked by its files: modules count without being
+// loaded, which they cannot be.
+func TestKernelThatRunsElsewhere(t *testing.T) {
+	files := fstest.MapFS{
+		"boot/config-6.1":                 {Data: []byte("CONFIG_IP_VS=m\nCONFIG_IP_VS_RR=m\nCONFIG_DUMMY=m\n")},
+		"lib/modules/6.1/modules.builtin": {Data: []byte("")},
+		"lib/modules/6.1/modules.dep":     {Data: []byte("kernel/ip_vs.ko:\nkernel/ip_vs_rr.ko: kernel/ip_vs.ko\nkernel/dummy.ko:\n")},
+	}
+	k, err := At(files, "6.1")
+	require.NoError(t, err)
+	require.Nil(t, Lacks(k, ipvs()))
+	require.ErrorContains(t, k.Load(t.Context(), Feature{"CONFIG_IP_VS", "ip_vs"}), "does not run here")
+
+	files["lib/modules/6.1/modules.dep"] = &fstest.MapFile{Data: []byte("kernel/ip_vs.ko:\nkernel/ip_vs_rr.ko: kernel/ip_vs.ko\n")}
+	k, err = At(files, "6.1")
+	require.NoError(t, err)
+	require.Equal(t, []string{"kernel 6.1 has no CONFIG_DUMMY (module dummy)"}, Lacks(k, ipvs()).Missing)
+}

@@ -119,6 +119,9 @@ func suiteProperties(r Run, s Suite) []junit.Property {
 	for _, name := range sortedKeys(r.Versions) {
 		add("version/"+name, r.Versions[name])
 	}
+	for _, p := range s.machineProperties() {
+		add("machine/"+p.Name, p.Value)
+	}
 	for _, p := range s.Properties {
 		ps = append(ps, junit.Property(p))
 	}

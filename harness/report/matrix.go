@@ -12,6 +12,7 @@ package report
 import (
 	"time"
 
+	"github.com/lbmatrix/lbmatrix/harness/journal"
 	"github.com/lbmatrix/lbmatrix/harness/judge"
 )
 
@@ -38,14 +39,7 @@ type Run struct {
 }
 
 // Machine is the computer a run ran on.
-type Machine struct {
-	Host        string `json:"host,omitempty"`
-	OS          string `json:"os,omitempty"`
-	Kernel      string `json:"kernel,omitempty"`
-	CPUs        int    `json:"cpus,omitempty"`
-	MemoryBytes int64  `json:"memoryBytes,omitempty"`
-	Cgroup      string `json:"cgroup,omitempty"` // version: v1 or v2
-}
+type Machine = journal.Machine
 
 // Timing is how long one named step took.
 type Timing struct {
@@ -68,6 +62,7 @@ type Suite struct {
 	Scenario    string        `json:"scenario"`
 	Title       string        `json:"title,omitempty"`
 	Where       string        `json:"where,omitempty"`   // host or guest
+	Machine     *Machine      `json:"machine,omitempty"` // the guest, where it ran in one; else the run's
 	Run         string        `json:"run,omitempty"`     // ID of the run it is from, in a merged matrix
 	Attempt     int           `json:"attempt,omitempty"` // from 1, when there are several of the same scenario and place
 	Started     time.Time     `json:"started"`

@@ -110,7 +110,7 @@ func mdMachine(b *strings.Builder, m Matrix) {
 		}
 	}
 	for _, s := range m.Suites {
-		for _, p := range s.Properties {
+		for _, p := range append(s.machineProperties(), s.Properties...) {
 			t.add(md(s.Label()), md(p.Name), md(p.Value))
 		}
 	}
@@ -118,6 +118,15 @@ func mdMachine(b *strings.Builder, m Matrix) {
 		b.WriteString("## Versions and machine\n\n")
 	}
 	t.write(b)
+}
+
+// machineProperties are what is known of the machine of a suite that ran elsewhere than
+// its run.
+func (s Suite) machineProperties() []Property {
+	if s.Machine == nil {
+		return nil
+	}
+	return machineProperties(*s.Machine)
 }
 
 // machineProperties are what is known of a machine.
@@ -138,5 +147,9 @@ func machineProperties(m Machine) []Property {
 		add("memory", fmt.Sprintf("%.1f GiB", float64(m.MemoryBytes)/(1<<30)))
 	}
 	add("cgroup", m.Cgroup)
+	add("accelerator", m.Accelerator)
+	if m.Slowdown > 0 {
+		add("slowdown", fmt.Sprintf("%.1f times its host's time for a fixed piece of work", m.Slowdown))
+	}
 	return ps
 }

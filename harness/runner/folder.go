@@ -16,6 +16,9 @@ import (
 // Latest is the link in the results folder that points at the newest run.
 const Latest = "latest"
 
+// stampFormat is how the names of folders begin: sorted by name they are sorted by time.
+const stampFormat = "20060102T150405Z"
+
 // newFolder makes <results>/<UTC time>-<name>-<random> and points latest at it.
 func newFolder(results, name string, at time.Time) (dir, id string, err error) {
 	var b [3]byte
@@ -23,7 +26,7 @@ func newFolder(results, name string, at time.Time) (dir, id string, err error) {
 		return "", "", fmt.Errorf("make run folder: %w", err)
 	}
 	id = hex.EncodeToString(b[:])
-	dir, err = filepath.Abs(filepath.Join(results, at.UTC().Format("20060102T150405Z")+"-"+name+"-"+id))
+	dir, err = filepath.Abs(filepath.Join(results, at.UTC().Format(stampFormat)+"-"+name+"-"+id))
 	if err != nil {
 		return "", "", fmt.Errorf("make run folder: %w", err)
 	}

@@ -12,6 +12,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"github.com/lbmatrix/lbmatrix/harness/guest/job"
 	"github.com/lbmatrix/lbmatrix/harness/report"
 )
 
@@ -31,7 +32,19 @@ func machine() report.Machine {
 	if _, err := os.Stat("/sys/fs/cgroup/cgroup.controllers"); err == nil {
 		m.Cgroup = "v2"
 	}
+	if place, ok, err := job.Here(); err == nil && ok {
+		m.Accelerator, m.Slowdown = place.Accelerator, place.Slowdown
+	}
 	return m
+}
+
+// guestOnly is a machine that a journal describes, because its run is part of another
+// machine's: nil for one that is no guest.
+func guestOnly(m report.Machine) *report.Machine {
+	if m.Accelerator == "" {
+		return nil
+	}
+	return &m
 }
 
 // osName is PRETTY_NAME of an os-release file (os-release(5)).

@@ -80,7 +80,7 @@ func preflightCheck(ctx context.Context, d *docker.Client, sc *scenario.Scenario
 		return nil
 	}
 	if u := preflight.Check(ctx, kernel, sc); u != nil {
-		return &unsupportedError{*u}
+		return &kernelError{unsupportedError{*u}}
 	}
 	return nil
 }

@@ -97,7 +97,7 @@ func netnsCheck(ctx context.Context, sc *scenario.Scenario) error {
 		return err
 	}
 	if u := preflight.Check(ctx, kernel, sc); u != nil {
-		return &unsupportedError{*u}
+		return &kernelError{unsupportedError{*u}}
 	}
 	return nil
 }

@@ -23,6 +23,7 @@ import (
 	"github.com/lbmatrix/lbmatrix/harness/docker"
 	"github.com/lbmatrix/lbmatrix/harness/journal"
 	"github.com/lbmatrix/lbmatrix/harness/ledger"
+	"github.com/lbmatrix/lbmatrix/harness/pace"
 	"github.com/lbmatrix/lbmatrix/harness/plan"
 	"github.com/lbmatrix/lbmatrix/harness/report"
 	"github.com/lbmatrix/lbmatrix/harness/scenario"
@@ -45,6 +46,8 @@ type Options struct {
 	// Worker starts a worker: the path of its configuration is appended.
 	Worker    []string
 	WorkerEnv []string
+	// Program is the lbmatrix that runs in guests; "" builds it.
+	Program   string
 	Progress  func(plan.Event)
 	Artifacts func(artifact.Event)
 	// Note tells a person something between the steps.
@@ -146,7 +149,11 @@ func (r *execution) scenario(ctx context.Context, sc *scenario.Scenario) report.
 	if err := freshFolder(dir); err != nil {
 		return r.suite(sc, dir, err)
 	}
-	return r.suite(sc, dir, r.work(ctx, sc, dir))
+	suite := r.suite(sc, dir, r.work(ctx, sc, dir))
+	if err := dropCaptures(suite, dir, r.Keep); err != nil {
+		r.note("%s: %v", sc.Metadata.Name, err)
+	}
+	return suite
 }
 
 // attemptMark stands between a scenario's name and the number of an attempt that was
@@ -174,6 +181,9 @@ func freshFolder(dir string) error {
 // work prepares and runs one worker, and cleans up after it whatever happened.
 func (r *execution) work(ctx context.Context, sc *scenario.Scenario, dir string) error {
 	c, err := r.configure(ctx, sc, dir)
+	if r.wantsGuest(sc, err) {
+		return r.guest(ctx, sc, dir, c, err)
+	}
 	if err != nil {
 		return errors.Join(err, notStarted(c, err))
 	}
@@ -181,11 +191,18 @@ func (r *execution) work(ctx context.Context, sc *scenario.Scenario, dir string)
 	if err := r.clean(ctx, c); err != nil {
 		return err
 	}
-	workCtx, cancelWork := context.WithTimeoutCause(ctx, scenarioLimit, fmt.Errorf("the scenario took longer than %s", scenarioLimit))
+	limit := pace.Stretch(scenarioLimit, r.matrix.Run.Machine.Slowdown)
+	workCtx, cancelWork := context.WithTimeoutCause(ctx, limit, fmt.Errorf("the scenario took longer than %s", limit))
 	defer cancelWork()
-	err = work(workCtx, r.Worker, r.WorkerEnv, c, r.Progress)
-	if r.kept(c, err) {
-		return err
+	kept := false
+	err = work(workCtx, r.Worker, r.WorkerEnv, c, func(e plan.Event) {
+		kept = kept || e.Type == plan.Kept
+		if r.Progress != nil {
+			r.Progress(e)
+		}
+	})
+	if kept && err == nil {
+		return nil // the worker ended by itself, and left the cluster on purpose
 	}
 	return errors.Join(err, r.clean(ctx, c))
 }
@@ -211,15 +228,9 @@ const scenarioLimit = 30 * time.Minute
 // cleanLimit bounds the removal of a cluster.
 const cleanLimit = 2 * time.Minute
 
-// kept says whether a worker left its cluster on purpose: it ended by itself and was
-// told to.
-func (r *execution) kept(c plan.Config, err error) bool {
-	return err == nil && c.Keep != plan.KeepNever
-}
-
 // config is what a worker is told that takes no work to find out.
 func (r *execution) config(sc *scenario.Scenario, dir string) plan.Config {
-	return plan.Config{Scenario: sc, RunID: r.matrix.Run.ID, Dir: dir, Keep: r.Keep, SkipMutations: r.SkipMutations, Charts: map[string]string{}}
+	return plan.Config{Scenario: sc, RunID: r.matrix.Run.ID, Dir: dir, Keep: r.Keep, SkipMutations: r.SkipMutations, Charts: map[string]string{}, Machine: guestOnly(r.matrix.Run.Machine)}
 }
 
 // configure sees to everything a worker needs.
@@ -245,10 +256,8 @@ func (r *execution) configure(ctx context.Context, sc *scenario.Scenario, dir st
 		return c, err
 	}
 	started := time.Now()
-	if r.store == nil {
-		if r.store, err = artifact.Open(artifact.Options{Source: r.Source, Progress: r.Artifacts}); err != nil {
-			return c, err
-		}
+	if err := r.openStore(); err != nil {
+		return c, err
 	}
 	set := artifact.Set{Kubernetes: sc.Spec.Cluster.Kubernetes, Components: map[string]string{}}
 	c.Versions = map[string]string{"lbmatrix": r.Version, "kubernetes": set.Kubernetes, "kernel": r.matrix.Run.Machine.Kernel}
@@ -266,8 +275,20 @@ func (r *execution) configure(ctx context.Context, sc *scenario.Scenario, dir st
 	if err != nil {
 		return c, err
 	}
-	r.matrix.Run.Timings = append(r.matrix.Run.Timings, report.Timing{Name: "artifacts for " + sc.Metadata.Name, Elapsed: time.Since(started)})
+	r.timing("artifacts for "+sc.Metadata.Name, started)
 	return c, nil
+}
+
+func (r *execution) openStore() (err error) {
+	if r.store == nil {
+		r.store, err = artifact.Open(artifact.Options{Source: r.Source, Progress: r.Artifacts})
+	}
+	return err
+}
+
+// timing keeps how long something took that is no step of a scenario.
+func (r *execution) timing(name string, began time.Time) {
+	r.matrix.Run.Timings = append(r.matrix.Run.Timings, report.Timing{Name: name, Elapsed: time.Since(began)})
 }
 
 // images makes what the nodes of a kind cluster are.
@@ -294,7 +315,7 @@ func (r *execution) programs(ctx context.Context, set artifact.Set, c *plan.Conf
 func (r *execution) suite(sc *scenario.Scenario, dir string, cause error) report.Suite {
 	s, err := Suite(dir)
 	if err != nil {
-		s = report.Suite{Scenario: sc.Metadata.Name, Where: "host"}
+		s = report.Suite{Scenario: sc.Metadata.Name, Where: journal.WhereHost}
 		if cause == nil {
 			cause = err
 		}

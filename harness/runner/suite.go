@@ -30,7 +30,7 @@ func Suite(dir string) (report.Suite, error) {
 	}
 	first, last := j.Records[0], j.Records[len(j.Records)-1]
 	s := report.Suite{
-		Scenario: j.Header.Scenario, Where: j.Header.Where,
+		Scenario: j.Header.Scenario, Where: j.Header.Where, Machine: j.Header.Machine,
 		Started: first.Time, Elapsed: time.Duration(last.Mono), Cells: cells,
 	}
 	for _, k := range slices.Sorted(mapsKeys(j.Header.Versions)) {
@@ -101,7 +101,7 @@ func missing(m report.Matrix) []report.Suite {
 	var out []report.Suite
 	for _, name := range m.Run.Scenarios {
 		if !slices.ContainsFunc(m.Suites, func(s report.Suite) bool { return s.Scenario == name }) {
-			out = append(out, report.Suite{Scenario: name, Where: "host", NotRun: "the run was asked for this scenario and left no journal of it"})
+			out = append(out, report.Suite{Scenario: name, Where: journal.WhereHost, NotRun: "the run was asked for this scenario and left no journal of it"})
 		}
 	}
 	return out

@@ -25,7 +25,7 @@ func Install(ctx context.Context, packages ...string) error {
 		return fmt.Errorf("install %s: %w", strings.Join(packages, ", "), ErrNotDebian)
 	}
 	if os.Geteuid() != 0 {
-		return fmt.Errorf("install packages: needs root; run: sudo apt-get install %s", strings.Join(packages, " "))
+		return fmt.Errorf("install packages: needs root; run: sudo apt-get install %s: %w", strings.Join(packages, " "), os.ErrPermission)
 	}
 	run := func(args ...string) error {
 		// Another apt may hold the lock for a while: unattended upgrades do.
@@ -39,8 +39,8 @@ func Install(ctx context.Context, packages ...string) error {
 	if run(args...) == nil {
 		return nil
 	}
-	if err := run("update"); err != nil {
-		return fmt.Errorf("read package lists: %w", err)
+	if err := update(ctx); err != nil {
+		return err
 	}
 	if err := run(args...); err != nil {
 		return fmt.Errorf("install %s: %w", strings.Join(packages, ", "), err)

@@ -9,12 +9,14 @@ import (
 	"errors"
 	"fmt"
 	"time"
+
+	"github.com/lbmatrix/lbmatrix/harness/pace"
 )
 
 // Wait says what is waited for and for how long.
 type Wait struct {
 	For    string        // what, as in "wait for <For>"
-	Within time.Duration // how long at most
+	Within time.Duration // how long at most, on a machine of ordinary pace: see package pace
 	Every  time.Duration // between two looks; 250 ms when zero
 	InARow int           // how many looks in a row must find it; 1 when zero
 	// Changed, when set, is told each new state: live progress.
@@ -54,6 +56,7 @@ func (e *fatalError) Unwrap() error { return e.error }
 // gets ends with the wait.
 func Until(ctx context.Context, w Wait, look func(context.Context) (found bool, state string, err error)) error {
 	w = w.withDefaults()
+	w.Within = pace.Scale(ctx, w.Within)
 	limited, cancel := context.WithTimeout(ctx, w.Within)
 	defer cancel()
 	tick := time.NewTicker(w.Every)

@@ -21,6 +21,7 @@ import (
 	"github.com/lbmatrix/lbmatrix/harness/cluster/await"
 	"github.com/lbmatrix/lbmatrix/harness/cluster/forwarder"
 	"github.com/lbmatrix/lbmatrix/harness/cluster/netns/standin"
+	"github.com/lbmatrix/lbmatrix/harness/pace"
 )
 
 // Cluster is a running cluster of machines.
@@ -78,6 +79,9 @@ func (c *Cluster) Observer(context.Context) (cluster.Host, error) { return c.obs
 // Probe is where client and observer find lbprobe.
 func (c *Cluster) Probe() string { return c.o.Programs[programProbe] }
 
+// NodeProbe is the same: members of the segment see the machine's files.
+func (c *Cluster) NodeProbe() string { return c.Probe() }
+
 // apiServer is where the API server is on the segment.
 func (c *Cluster) apiServer() netip.AddrPort {
 	return netip.AddrPortFrom(c.layout.address(offsetNodes), apiPort)
@@ -110,10 +114,13 @@ func (c *Cluster) crashed(pod string, err error) {
 // readyWait bounds the start of kube-proxy: it takes some seconds.
 const readyWait = time.Minute
 
+// tryWait is how long one try may take.
+const tryWait = 300 * time.Millisecond
+
 // servicesScript asks for the API server's Service until it answers, anything. Each try
 // is a connection of its own: a SYN that was sent before the rules were there goes past
 // them however often it is repeated.
-const servicesScript = `until curl -sSk -o /dev/null --max-time 0.3 "$1"; do sleep 0.05; done`
+const servicesScript = `until curl -sSk -o /dev/null --max-time "$2" "$1"; do sleep 0.05; done`
 
 // WaitReady waits for what Create left under way: kube-proxy runs, and the API server's
 // Service address works, on every node. kube-proxy calls itself healthy before that.
@@ -136,9 +143,10 @@ func (c *Cluster) WaitReady(ctx context.Context) error {
 	})
 	for _, n := range c.nodes {
 		g.Go(func() error {
-			ctx, cancel := context.WithTimeoutCause(ctx, readyWait, fmt.Errorf("they did not within %s", readyWait))
+			limit := pace.Scale(ctx, readyWait)
+			ctx, cancel := context.WithTimeoutCause(ctx, limit, fmt.Errorf("they did not within %s", limit))
 			defer cancel()
-			if err := n.Run(ctx, cluster.Command{Path: "sh", Args: []string{"-c", servicesScript, "sh", url}}); err != nil {
+			if err := n.Run(ctx, cluster.Command{Path: "sh", Args: []string{"-c", servicesScript, "sh", url, fmt.Sprintf("%.1f", pace.Scale(ctx, tryWait).Seconds())}}); err != nil {
 				return fmt.Errorf("wait for Services to work on %s: %w", n.name, err)
 			}
 			return nil

@@ -22,6 +22,7 @@ import (
 
 	"github.com/lbmatrix/lbmatrix/harness/cluster/await"
 	"github.com/lbmatrix/lbmatrix/harness/cluster/forwarder"
+	"github.com/lbmatrix/lbmatrix/harness/pace"
 )
 
 // apiPort is where the API server is, on every address of the control plane.
@@ -93,7 +94,7 @@ func (c *Cluster) reachAPI(ctx context.Context, k *keys) error {
 		return fmt.Errorf("make client: %w", err)
 	}
 	probe := rest.CopyConfig(c.rest)
-	probe.Timeout = 2 * time.Second
+	probe.Timeout = pace.Scale(ctx, 2*time.Second)
 	ready, err := kubernetes.NewForConfig(probe)
 	if err != nil {
 		return fmt.Errorf("make client: %w", err)
