@@ -42,13 +42,14 @@ func judgeAffinity(f journal.Facts) Verdict {
 	if ready < 2 {
 		return broken(fmt.Errorf("%s has %d ready backends, affinity needs 2 to be seen", t.service.Name, ready))
 	}
-	if n := len(control.peers.Backends); n < 2 {
-		return broken(fmt.Errorf("positive control: %d requests to %s, which has no affinity, were answered by %d backends, so one backend proves nothing",
-			control.totals.OK, control.service.Name, n))
-	}
+	// Without an answer nothing is to be told apart, and no control is needed.
 	n := t.totals.OK
 	if n == 0 {
 		return fail("unreachable", "%s: no request was answered: %s", t.service.Name, errorWords(t.totals.ErrorKinds))
+	}
+	if n := len(control.peers.Backends); n < 2 {
+		return broken(fmt.Errorf("positive control: %d requests to %s, which has no affinity, were answered by %d backends, so one backend proves nothing",
+			control.totals.OK, control.service.Name, n))
 	}
 	if n < minAffine {
 		return broken(fmt.Errorf("%s: %d answers are too few, %d are needed", t.service.Name, n, minAffine))

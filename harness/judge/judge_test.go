@@ -441,6 +441,17 @@ func TestWorlds(t *testing.T) {
 			func(w *world) { w.errors["echo-sticky"], w.backends["echo-sticky"] = 400, map[string]map[string]int{} },
 			map[string]string{"session-affinity": "unreachable"},
 		},
+		"the sticky VIP is dead, and its control too": {
+			func(w *world) {
+				for _, name := range []string{"echo-sticky", "echo-cluster"} {
+					w.errors[name], w.backends[name] = 400, map[string]map[string]int{}
+				}
+			},
+			map[string]string{
+				"session-affinity": "unreachable", "reachable-cluster-policy": "unreachable", "every-backend-reached": "unreachable",
+				"source-address": "unreachable",
+			},
+		},
 		"everything sticks, so affinity shows nothing": {
 			func(w *world) { w.backends["echo-cluster"] = map[string]map[string]int{"a": {nodeAddr(1): 400}} },
 			map[string]string{"session-affinity": "no-data", "every-backend-reached": "missing=3"},
