@@ -42,6 +42,7 @@ func judgeAffinity(f journal.Facts) Verdict {
 	if ready < 2 {
 		return broken(fmt.Errorf("%s has %d ready backends, affinity needs 2 to be seen", t.service.Name, ready))
 	}
+	// Without an answer nothing is to be told apart, and no control is needed.
 	n := t.totals.OK
 	if n == 0 {
 		return fail("unreachable", "%s: no request was answered: %s", t.service.Name, errorWords(t.totals.ErrorKinds))

@@ -99,10 +99,17 @@ func (e *Env) insiders(ctx context.Context) ([]inside, error) {
 		out = append(out, inside{host: n, node: n.Name(), from: journal.FromNode, started: program{path: e.NodeProbe}})
 		for _, b := range objs.Backends {
 			if b.Node == n.Name() && b.Pod != "" {
-				out = append(out, inside{
+				in := inside{
 					host: n, node: n.Name(), from: journal.FromPod, pod: b.Pod,
 					started: program{path: "sh", args: []string{"-c", inPod, "sh", b.Pod, e.NodeProbe}},
-				})
+				}
+				if pods, ok := e.Cluster.(cluster.PodHosts); ok {
+					if in.host, err = pods.PodHost(e.Namespace, b.Pod); err != nil {
+						return nil, fmt.Errorf("reach pod %s: %w", b.Pod, err)
+					}
+					in.started = program{path: e.NodeProbe}
+				}
+				out = append(out, in)
 				break
 			}
 		}

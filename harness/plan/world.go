@@ -146,7 +146,8 @@ func (w *worker) deploy(ctx context.Context) error {
 			return err
 		}
 	}
-	if _, err := echo.WaitAssigned(ctx); err != nil {
+	services, err := echo.WaitAssigned(ctx)
+	if err != nil {
 		if ctx.Err() != nil {
 			return err
 		}
@@ -165,7 +166,10 @@ func (w *worker) deploy(ctx context.Context) error {
 	if w.env.Topology, err = observe.Topology(ctx, w.env); err != nil {
 		return err
 	}
-	return w.journal.Write(journal.KindTopology, w.env.Topology)
+	if err := w.journal.Write(journal.KindTopology, w.env.Topology); err != nil {
+		return err
+	}
+	return w.firstAnswer(ctx, services[component.EchoCluster])
 }
 
 // note journals and tells what does not stop the scenario.

@@ -84,12 +84,12 @@ func (r *runtime) put(key string, m *machine) {
 	r.places[key] = m
 }
 
-func (r *runtime) place(c standin.Container) (*machine, error) {
+func (r *runtime) place(namespace, pod string) (*machine, error) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	m, ok := r.places[c.Namespace+"/"+c.Pod]
+	m, ok := r.places[namespace+"/"+pod]
 	if !ok {
-		return nil, fmt.Errorf("pod %s was not prepared", c.Pod)
+		return nil, fmt.Errorf("pod %s/%s was not prepared", namespace, pod)
 	}
 	return m, nil
 }
@@ -101,7 +101,7 @@ func (r *runtime) Start(_ context.Context, c standin.Container) (<-chan error, e
 	if program == "" {
 		return nil, fmt.Errorf("there is no program for image %s", c.Program)
 	}
-	m, err := r.place(c)
+	m, err := r.place(c.Namespace, c.Pod)
 	if err != nil {
 		return nil, err
 	}
@@ -153,7 +153,7 @@ at() {
 
 // Refresh implements standin.Runtime. A file is replaced in one step.
 func (r *runtime) Refresh(c standin.Container, mount standin.Mount) error {
-	m, err := r.place(c)
+	m, err := r.place(c.Namespace, c.Pod)
 	if err != nil {
 		return err
 	}
@@ -165,7 +165,7 @@ const probeScript = `until curl -fsS -o /dev/null --max-time 1 "$1"; do sleep 0.
 
 // Probe implements standin.Runtime.
 func (r *runtime) Probe(ctx context.Context, c standin.Container, url string) error {
-	m, err := r.place(c)
+	m, err := r.place(c.Namespace, c.Pod)
 	if err != nil {
 		return err
 	}
