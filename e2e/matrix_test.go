@@ -117,7 +117,7 @@ func execute(ctx context.Context, t *testing.T, sc *scenario.Scenario) (report.M
 	}
 	m, dir, err := runner.Run(ctx, runner.Options{
 		Scenarios: []*scenario.Scenario{sc}, Named: true, Args: os.Args, Results: results, Keep: plan.KeepNever,
-		Source: source, Version: "test", Worker: []string{self, plan.WorkerCommand},
+		From: runner.From{Source: source}, Version: "test", Worker: []string{self, plan.WorkerCommand},
 		Progress: func(e plan.Event) {
 			if e.Type == plan.StepEnd {
 				t.Logf("[%d/%d] %s %d ms %s", e.Index, e.Steps, e.Step, e.Elapsed, e.Error)

@@ -7,9 +7,12 @@ import (
 	"context"
 	"os"
 	"path/filepath"
+	"strings"
 	"testing"
 
 	"github.com/rogpeppe/go-internal/testscript"
+
+	"github.com/lbmatrix/lbmatrix/harness/artifact/fetch/fetchtest"
 )
 
 func TestMain(m *testing.M) {
@@ -23,6 +26,14 @@ func TestScripts(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	world, err := fetchtest.Serve(t.TempDir())
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(world.Close)
+	if err := world.AddMetalLB("v1.35.4", "v0.15.2"); err != nil {
+		t.Fatal(err)
+	}
 	testscript.Run(t, testscript.Params{
 		Dir:                 "testdata",
 		RequireExplicitExec: true,
@@ -30,6 +41,9 @@ func TestScripts(t *testing.T) {
 			e.Setenv("RECORDED", recorded)
 			e.Setenv("LBMATRIX_STATE", filepath.Join(e.WorkDir, "state"))
 			e.Setenv("LBMATRIX_CACHE", filepath.Join(e.WorkDir, "cache"))
+			e.Setenv("LBMATRIX_PINS", filepath.Join(e.WorkDir, "pins.yaml"))
+			// Scripts that want it name it: no other reaches for a network.
+			e.Setenv("LOOPBACK_MIRRORS", strings.Join(world.Mirrors(), ","))
 			e.Setenv("HOME", e.WorkDir)
 			return nil
 		},

@@ -12,7 +12,6 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"github.com/lbmatrix/lbmatrix/harness/artifact"
 	"github.com/lbmatrix/lbmatrix/harness/plan"
 	"github.com/lbmatrix/lbmatrix/harness/report"
 	"github.com/lbmatrix/lbmatrix/harness/runner"
@@ -22,9 +21,10 @@ import (
 
 // runFlags are the flags of run.
 type runFlags struct {
-	keep, source, results, resume, shard, format string
-	files                                        []string
-	skipMutations, dryRun                        bool
+	keep, results, resume, shard, format string
+	files                                []string
+	skipMutations, dryRun                bool
+	from                                 fromFlags
 }
 
 func (a *app) runCommand() *cobra.Command {
@@ -37,20 +37,21 @@ and deletes it. Without a scenario it runs all. Ctrl-C stops, removes what exist
 		Example: `  lbmatrix run
   lbmatrix run kube-proxy-iptables-metallb-l2 --keep on-failure
   lbmatrix run --file my-scenario.yaml --source go-module
+  lbmatrix run --image metallb/speaker=example.org/speaker:dev --set metallb.speaker.logLevel=debug
   lbmatrix run --resume results/latest`,
-		ValidArgsFunction: func(*cobra.Command, []string, string) ([]string, cobra.ShellCompDirective) {
-			return scenarios.Names(), cobra.ShellCompDirectiveNoFileComp
-		},
-		RunE: func(cmd *cobra.Command, args []string) error { return a.runScenarios(cmd, f, args) },
+		ValidArgsFunction: completeScenarios,
+		RunE:              func(cmd *cobra.Command, args []string) error { return a.runScenarios(cmd, f, args) },
 	}
 	cmd.Flags().StringVar(&f.keep, "keep", string(plan.KeepNever), "keep the cluster: never, on-failure or always")
-	cmd.Flags().StringVar(&f.source, "source", string(artifact.Auto), "where artifacts come from: auto, registry or go-module")
+	f.from.sourceFlags(cmd)
+	f.from.ownFlags(cmd)
 	cmd.Flags().StringVar(&f.results, "results", "results", "folder that run folders are made in")
 	cmd.Flags().StringVar(&f.resume, "resume", "", "go on with a run that was cut off: its folder")
 	cmd.Flags().StringVar(&f.shard, "shard", "", "run the i-th of n parts of the scenarios: i/n")
 	cmd.Flags().StringArrayVar(&f.files, "file", nil, "run the scenario in this file; may be repeated")
 	cmd.Flags().BoolVar(&f.skipMutations, "skip-mutations", false, "leave out the known-bad phases")
 	cmd.Flags().BoolVar(&f.dryRun, "dry-run", false, "print the plan and stop")
+	_ = cmd.RegisterFlagCompletionFunc("keep", fixed(string(plan.KeepNever), string(plan.KeepOnFailure), string(plan.KeepAlways)))
 	outputFlag(cmd, &f.format, "text", "json")
 	return cmd
 }
@@ -168,16 +169,16 @@ func (a *app) runScenarios(cmd *cobra.Command, f runFlags, args []string) error 
 	if err != nil {
 		return usageError(err)
 	}
-	source, err := artifact.ParseSource(f.source)
-	if err != nil {
-		return usageError(fmt.Errorf("--source: %w", err))
-	}
 	all, err := choose(f, args)
 	if err != nil {
 		return err
 	}
+	from, err := f.from.read(all)
+	if err != nil {
+		return err
+	}
 	if f.dryRun {
-		return a.printPlan(all, f)
+		return a.printPlan(all, f, from)
 	}
 	self, err := os.Executable()
 	if err != nil {
@@ -186,7 +187,7 @@ func (a *app) runScenarios(cmd *cobra.Command, f runFlags, args []string) error 
 	show := newDisplay(a.stderr)
 	m, dir, err := runner.Run(cmd.Context(), runner.Options{
 		Scenarios: all, Named: len(args)+len(f.files) > 0, Args: append([]string{"lbmatrix"}, a.args...),
-		Results: f.results, Resume: f.resume, Keep: keep, Source: source, SkipMutations: f.skipMutations,
+		Results: f.results, Resume: f.resume, Keep: keep, From: from, SkipMutations: f.skipMutations,
 		Version: version(), Worker: []string{self, plan.WorkerCommand},
 		Progress: show.event, Artifacts: show.artifact, Note: show.note,
 	})
@@ -230,25 +231,4 @@ func relative(dir string) string {
 		return rel
 	}
 	return dir
-}
-
-func (a *app) printPlan(all []*scenario.Scenario, f runFlags) error {
-	type planned struct {
-		Scenario string   `json:"scenario"`
-		Steps    []string `json:"steps"`
-	}
-	var out []planned
-	for _, sc := range all {
-		out = append(out, planned{Scenario: sc.Metadata.Name, Steps: plan.Steps(sc, f.skipMutations)})
-	}
-	if f.format == "json" {
-		return a.printJSON(out)
-	}
-	for _, p := range out {
-		fmt.Fprintf(a.stdout, "%s\n", p.Scenario)
-		for i, s := range p.Steps {
-			fmt.Fprintf(a.stdout, "  %2d %s\n", i+1, s)
-		}
-	}
-	return nil
 }

@@ -9,7 +9,6 @@ import (
 	"path/filepath"
 	"strings"
 
-	"github.com/lbmatrix/lbmatrix/harness/artifact"
 	"github.com/lbmatrix/lbmatrix/harness/docker"
 	"github.com/lbmatrix/lbmatrix/harness/journal"
 	"github.com/lbmatrix/lbmatrix/harness/plan"
@@ -56,8 +55,6 @@ func unsupported(cause error) *journal.Unsupported {
 		return &known.Unsupported
 	case errors.Is(cause, docker.ErrNoDaemon):
 		return lacks("Start a Docker daemon: `make docker` does on Debian, in a namespace of its own")
-	case errors.Is(cause, artifact.ErrNoRegistry):
-		return lacks("Run with --source go-module")
 	}
 	return nil
 }

@@ -36,7 +36,8 @@ type Options struct {
 	Results   string   // folder of runs
 	Resume    string   // folder of a run to go on with; "" starts a new one
 	Keep      plan.Keep
-	Source    artifact.Source
+	// From says where artifacts come from, and what the user's own builds are.
+	From From
 	// SkipMutations leaves the known-bad phases out.
 	SkipMutations bool
 	Version       string // of lbmatrix
@@ -233,15 +234,18 @@ func (r *execution) configure(ctx context.Context, sc *scenario.Scenario, dir st
 		return c, err
 	}
 	started := time.Now()
-	if r.store == nil {
-		if r.store, err = artifact.Open(artifact.Options{Source: r.Source, Progress: r.Artifacts}); err != nil {
-			return c, err
-		}
+	if err := r.openStore(ctx); err != nil {
+		return c, err
 	}
-	set := artifact.Set{Kubernetes: sc.Spec.Cluster.Kubernetes, Components: map[string]string{}}
-	c.Versions = map[string]string{"lbmatrix": r.Version, "kubernetes": set.Kubernetes, "kernel": r.matrix.Run.Machine.Kernel}
+	set := SetOf(sc)
+	c.Versions = map[string]string{
+		"lbmatrix": r.Version, "kubernetes": set.Kubernetes, "kernel": r.matrix.Run.Machine.Kernel, "source": string(r.From.Source),
+	}
 	for _, comp := range sc.Spec.Components {
-		set.Components[comp.Name], c.Versions[comp.Name] = comp.Version, comp.Version
+		c.Versions[comp.Name] = comp.Version
+		if own := r.From.Own.Charts[comp.Name]; own != "" {
+			c.Versions["own chart "+comp.Name] = own
+		}
 		if c.Charts[comp.Name], err = r.store.Chart(ctx, comp.Name, comp.Version); err != nil {
 			return c, err
 		}
@@ -249,6 +253,9 @@ func (r *execution) configure(ctx context.Context, sc *scenario.Scenario, dir st
 	images, err := r.store.NodeImages(ctx, d, set)
 	if err != nil {
 		return c, err
+	}
+	for name, from := range images.Own {
+		c.Versions["own image "+name] = from
 	}
 	c.ControlPlaneImage, c.WorkerImage = images.ControlPlane, images.Worker
 	c.ClientImage, c.BackendImage = images.Probe, images.ProbeInCluster
