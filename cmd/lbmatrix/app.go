@@ -14,10 +14,7 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"github.com/lbmatrix/lbmatrix/harness/fault"
-	"github.com/lbmatrix/lbmatrix/harness/judge"
 	"github.com/lbmatrix/lbmatrix/harness/report"
-	"github.com/lbmatrix/lbmatrix/harness/scenario"
 )
 
 // app is what every command has at hand.
@@ -113,9 +110,4 @@ func outputFlag(cmd *cobra.Command, format *string, formats ...string) {
 		}
 		return nil
 	}
-}
-
-// scenarioOptions are what scenario files are checked against.
-func scenarioOptions() scenario.Options {
-	return scenario.Options{Mutations: fault.Names(), Checks: judge.IDs()}
 }

@@ -17,6 +17,7 @@ import (
 	"github.com/lbmatrix/lbmatrix/harness/docker"
 	"github.com/lbmatrix/lbmatrix/harness/preflight"
 	"github.com/lbmatrix/lbmatrix/harness/report"
+	"github.com/lbmatrix/lbmatrix/harness/runner"
 	"github.com/lbmatrix/lbmatrix/scenarios"
 )
 
@@ -86,7 +87,7 @@ func examineKernel() []finding {
 	if err != nil {
 		return []finding{{"warn", "kernel", err.Error(), ""}}
 	}
-	all, err := scenarios.All(scenarioOptions())
+	all, err := scenarios.All(runner.LoadOptions())
 	if err != nil {
 		return []finding{{"bad", "scenarios", firstLine(err.Error()), ""}}
 	}

@@ -13,6 +13,7 @@ import (
 	"github.com/lbmatrix/lbmatrix/harness/fault"
 	"github.com/lbmatrix/lbmatrix/harness/judge"
 	"github.com/lbmatrix/lbmatrix/harness/plan"
+	"github.com/lbmatrix/lbmatrix/harness/runner"
 	"github.com/lbmatrix/lbmatrix/harness/scenario"
 	"github.com/lbmatrix/lbmatrix/scenarios"
 )
@@ -48,7 +49,7 @@ func (a *app) explain(id string) error {
 		return nil
 	}
 	if slices.Contains(scenarios.Names(), id) {
-		sc, err := scenarios.Get(id, scenarioOptions())
+		sc, err := scenarios.Get(id, runner.LoadOptions())
 		if err != nil {
 			return failed(err)
 		}

@@ -30,7 +30,7 @@ type pinned struct {
 
 // published lists what the scenarios take from registries, each thing once.
 func (s *imageSet) published(ctx context.Context, a *app, names []string) (store *artifact.Store, all []artifact.Published, err error) {
-	s.from.source = string(artifact.Registry)
+	s.from.Source = string(artifact.Registry)
 	err = s.each(ctx, a, names, func(opened *artifact.Store, _ *scenario.Scenario, set artifact.Set) error {
 		store = opened
 		list, err := opened.Published(set)
@@ -56,7 +56,7 @@ then on --source registry takes exactly that, or fails. A pin that is there and 
   lbmatrix images pin --pins pins.yaml --update`,
 		ValidArgsFunction: completeScenarios,
 		RunE: func(cmd *cobra.Command, args []string) error {
-			file := s.from.pins
+			file := s.from.Pins
 			if file == "" {
 				var err error
 				if file, err = pins.DefaultFile(); err != nil {

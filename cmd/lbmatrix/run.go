@@ -58,33 +58,21 @@ and deletes it. Without a scenario it runs all. Ctrl-C stops, removes what exist
 
 // choose resolves what the command line names.
 func choose(f runFlags, names []string) ([]*scenario.Scenario, error) {
-	opts := scenarioOptions()
 	if f.resume != "" {
 		var err error
 		if names, err = resumed(f, names); err != nil {
 			return nil, usageError(err)
 		}
 	}
-	var all []*scenario.Scenario
-	var errs []error
-	for _, n := range names {
-		sc, err := scenarios.Get(n, opts)
-		all, errs = append(all, sc), append(errs, err)
-	}
-	for _, file := range f.files {
-		sc, err := scenario.LoadFile(file, opts)
-		all, errs = append(all, sc), append(errs, err)
-	}
-	if err := errors.Join(errs...); err != nil {
-		return nil, usageError(err)
-	}
-	if len(all) == 0 {
-		var err error
-		if all, err = scenarios.All(opts); err != nil {
-			return nil, failed(err)
+	if len(names)+len(f.files) == 0 {
+		all, err := runner.Choose(nil, nil)
+		if err != nil {
+			return nil, failed(err) // they come with the program
 		}
+		return shard(all, f.shard)
 	}
-	if err := distinct(all); err != nil {
+	all, err := runner.Choose(names, f.files)
+	if err != nil {
 		return nil, usageError(err)
 	}
 	if f.resume != "" {
@@ -108,7 +96,7 @@ func resumed(f runFlags, names []string) ([]string, error) {
 	}
 	from := map[string]bool{}
 	for _, file := range f.files {
-		if sc, err := scenario.LoadFile(file, scenarioOptions()); err == nil {
+		if sc, err := scenario.LoadFile(file, runner.LoadOptions()); err == nil {
 			from[sc.Metadata.Name] = true
 		}
 	}
@@ -134,18 +122,6 @@ func inOrder(all []*scenario.Scenario, dir string) ([]*scenario.Scenario, error)
 		return slices.Index(old.Scenarios, a.Metadata.Name) - slices.Index(old.Scenarios, b.Metadata.Name)
 	})
 	return all, nil
-}
-
-// distinct refuses a scenario that is named twice: both would want the same folder.
-func distinct(all []*scenario.Scenario) error {
-	seen := map[string]bool{}
-	for _, sc := range all {
-		if seen[sc.Metadata.Name] {
-			return fmt.Errorf("run: scenario %s is named twice", sc.Metadata.Name)
-		}
-		seen[sc.Metadata.Name] = true
-	}
-	return nil
 }
 
 // shard takes every n-th scenario, beginning with the i-th.
