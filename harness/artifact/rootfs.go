@@ -81,7 +81,7 @@ func (b system) recipe() (recipe, error) {
 
 func (b system) build(ctx context.Context, m mirror, dir string, note func(string)) error {
 	if os.Geteuid() != 0 {
-		return errors.New("making a base system needs root")
+		return errors.New("making a base system needs root: run it with sudo, or take published images with --source registry")
 	}
 	if err := needTools(ctx, note); err != nil {
 		return err

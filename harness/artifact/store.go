@@ -79,7 +79,7 @@ func Open(o Options) (*Store, error) {
 	}
 	for _, sub := range []string{"artifacts", "locks", "tmp"} {
 		if err := os.MkdirAll(filepath.Join(dir, sub), 0o755); err != nil {
-			return nil, fmt.Errorf("open artifact store: %w", err)
+			return nil, fmt.Errorf("open artifact store: %w; set LBMATRIX_CACHE to a folder that can be written to", err)
 		}
 	}
 	return s, nil

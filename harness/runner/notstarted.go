@@ -59,12 +59,9 @@ func unsupported(cause error) *journal.Unsupported {
 	return nil
 }
 
-// preflightCheck asks the kernel of the daemon's machine before anything is built. That of
-// a daemon elsewhere cannot be asked from here: its nodes will tell.
+// preflightCheck asks the daemon's machine before anything is built: its kernel, its
+// inotify limit, its disk. A machine elsewhere cannot be asked from here: its nodes will tell.
 func preflightCheck(ctx context.Context, d *docker.Client, sc *scenario.Scenario) error {
-	if len(preflight.Needs(sc)) == 0 {
-		return nil
-	}
 	info, err := d.Info(ctx)
 	if err != nil {
 		return err
@@ -76,8 +73,15 @@ func preflightCheck(ctx context.Context, d *docker.Client, sc *scenario.Scenario
 	if info.KernelVersion != kernel.Release {
 		return nil
 	}
-	if u := preflight.Check(ctx, kernel, sc); u != nil {
-		return &unsupportedError{*u}
+	nodes := 1 + sc.Spec.Cluster.Workers
+	for _, check := range []func() *journal.Unsupported{
+		func() *journal.Unsupported { return preflight.Check(ctx, kernel, sc) },
+		func() *journal.Unsupported { return preflight.ThisInotify().Check(nodes) },
+		func() *journal.Unsupported { return preflight.CheckRoom(info.DockerRootDir, "Docker's disk") },
+	} {
+		if u := check(); u != nil {
+			return &unsupportedError{*u}
+		}
 	}
 	return nil
 }
