@@ -78,7 +78,7 @@ failed; 4 what was asked for did not run.`,
 	}
 	root.AddCommand(
 		a.runCommand(), a.listCommand(), a.explainCommand(), a.judgeCommand(), a.reportCommand(), a.cleanCommand(),
-		a.doctorCommand(), a.imagesCommand(), a.probeCommand(), a.dockerCommand(), a.versionCommand(),
+		a.doctorCommand(), a.initCommand(), a.imagesCommand(), a.probeCommand(), a.dockerCommand(), a.versionCommand(),
 	)
 	return root
 }
