@@ -124,15 +124,6 @@ func (s *Store) fetchedImage(ctx context.Context, ref, digest string) (string, e
 	})
 }
 
-// pinnedImage is an image by its pinned digest.
-func (s *Store) pinnedImage(ctx context.Context, ref string) (string, error) {
-	digest := s.registries.pins.Digest(ref)
-	if digest == "" {
-		return "", s.registries.unpinned(ref)
-	}
-	return s.fetchedImage(ctx, ref, digest)
-}
-
 const chartArchive = "chart.tgz"
 
 // fetchedChart is the archive of a published chart.

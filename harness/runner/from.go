@@ -10,6 +10,12 @@ import (
 	"github.com/lbmatrix/lbmatrix/harness/scenario"
 )
 
+// Beside versions, a journal's header says where artifacts came from, under these names.
+const (
+	propertySource = "source"
+	ownMark        = "own "
+)
+
 // From says where artifacts come from.
 type From struct {
 	Source  artifact.Source // Auto is decided before the first cluster, and said

@@ -239,12 +239,12 @@ func (r *execution) configure(ctx context.Context, sc *scenario.Scenario, dir st
 	}
 	set := SetOf(sc)
 	c.Versions = map[string]string{
-		"lbmatrix": r.Version, "kubernetes": set.Kubernetes, "kernel": r.matrix.Run.Machine.Kernel, "source": string(r.From.Source),
+		"lbmatrix": r.Version, "kubernetes": set.Kubernetes, "kernel": r.matrix.Run.Machine.Kernel, propertySource: string(r.From.Source),
 	}
 	for _, comp := range sc.Spec.Components {
 		c.Versions[comp.Name] = comp.Version
 		if own := r.From.Own.Charts[comp.Name]; own != "" {
-			c.Versions["own chart "+comp.Name] = own
+			c.Versions[ownMark+"chart "+comp.Name] = own
 		}
 		if c.Charts[comp.Name], err = r.store.Chart(ctx, comp.Name, comp.Version); err != nil {
 			return c, err
@@ -255,7 +255,7 @@ func (r *execution) configure(ctx context.Context, sc *scenario.Scenario, dir st
 		return c, err
 	}
 	for name, from := range images.Own {
-		c.Versions["own image "+name] = from
+		c.Versions[ownMark+"image "+name] = from
 	}
 	c.ControlPlaneImage, c.WorkerImage = images.ControlPlane, images.Worker
 	c.ClientImage, c.BackendImage = images.Probe, images.ProbeInCluster
