@@ -134,6 +134,13 @@ const ownArchive = "image.tar"
 // builds next changes nothing of a run that has begun. d may be nil.
 func (s *Store) standIns(ctx context.Context, d *docker.Client, set Set) (map[string]standIn, error) {
 	out := map[string]standIn{}
+	if d == nil && len(s.own.Images) > 0 {
+		found, err := docker.Find(ctx)
+		if err != nil && !errors.Is(err, docker.ErrNoDaemon) {
+			return nil, err
+		}
+		d = found // nil without one: then a reference is one of a registry
+	}
 	for _, o := range s.own.Images {
 		version, used := set.Components[o.Component]
 		if !used {
@@ -180,7 +187,7 @@ func (s *Store) standIn(ctx context.Context, d *docker.Client, o OwnImage) (stan
 	if digest == "" {
 		var err error
 		if digest, err = s.registries.client.ImageDigest(ctx, o.From); err != nil {
-			return standIn{}, fmt.Errorf("the Docker daemon does not hold it, and: %w", err)
+			return standIn{}, fmt.Errorf("no Docker daemon holds it, and: %w", err)
 		}
 	}
 	dir, err := s.fetchedImage(ctx, o.From, digest)

@@ -28,6 +28,7 @@ import (
 	"github.com/lbmatrix/lbmatrix/fixtures"
 	"github.com/lbmatrix/lbmatrix/harness/artifact/fetch/fetchtest"
 	"github.com/lbmatrix/lbmatrix/harness/artifact/pins"
+	"github.com/lbmatrix/lbmatrix/harness/docker"
 )
 
 // metallbSet is a set that needs a node image, two images and a chart.
@@ -45,7 +46,7 @@ func published(t *testing.T) world {
 	t.Helper()
 	home := t.TempDir()
 	for k, v := range map[string]string{ // not HOME: the go command keeps its cache there
-		"DOCKER_CONFIG": home, "REGISTRY_AUTH_FILE": "",
+		"DOCKER_CONFIG": home, "REGISTRY_AUTH_FILE": "", "DOCKER_HOST": "unix:///no/such/docker.sock",
 		"HELM_REGISTRY_CONFIG": filepath.Join(home, "none"), "HELM_REPOSITORY_CONFIG": filepath.Join(home, "none"),
 	} {
 		t.Setenv(k, v)
@@ -222,6 +223,40 @@ func TestOwnImagesStandIn(t *testing.T) {
 	require.NotEqual(t, n.Worker, m.Worker, "another image, another node")
 	require.Len(t, m.Own, 1)
 	require.Contains(t, m.Own["metallb/speaker"], "/me/speaker:dev sha256:")
+}
+
+// A reference is taken from the Docker daemon where that holds it: what was just built is
+// in no registry.
+func TestOwnImageFromTheDaemon(t *testing.T) {
+	w := published(t)
+	bin := t.TempDir()
+	archive := filepath.Join(bin, "built.tar")
+	tag, err := name.NewTag("example.org/me/speaker:dev")
+	require.NoError(t, err)
+	require.NoError(t, tarball.WriteToFile(archive, tag, ownImage(t, "built")))
+	script := `#!/bin/sh
+case "$1 $2" in
+"image inspect") [ "$5" = example.org/me/speaker:dev ] && echo sha256:` + strings.Repeat("5", 64) + ` ;;
+"save --output") cp ` + archive + ` "$3" ;;
+*) exit 1 ;;
+esac
+`
+	require.NoError(t, os.WriteFile(filepath.Join(bin, "docker"), []byte(script), 0o755))
+	t.Setenv("PATH", bin+":"+os.Getenv("PATH"))
+	own, err := ParseOwnImage("metallb=example.org/me/speaker:dev")
+	require.NoError(t, err)
+	w.options.Own = Own{Images: []OwnImage{own}}
+	s, err := Open(w.options)
+	require.NoError(t, err)
+	all, err := s.standIns(t.Context(), &docker.Client{Host: "unix:///no/such"}, metallbSet())
+	require.NoError(t, err)
+	got := all["quay.io/metallb/speaker:v0.15.2"]
+	require.Equal(t, "sha256:"+strings.Repeat("5", 64), got.digest)
+	require.Equal(t, "built", content(t, s, fetchedSet{standIns: all}, "quay.io/metallb/speaker:v0.15.2")["who"])
+
+	other, err := s.standIns(t.Context(), nil, Set{Components: map[string]string{"cilium": "v1.19.1"}})
+	require.NoError(t, err)
+	require.Empty(t, other, "of a component that the set has not")
 }
 
 // With go-module, a component whose every image is the user's own is not built, so that

@@ -157,8 +157,13 @@ func FuzzWrite(f *testing.F) {
 		}
 		got := again.Suites[0]
 		for _, pair := range [][2]string{
-			{again.Name, doc}, {got.Name, suite}, {got.Hostname, host}, {got.Properties[0].Name, kind}, {got.Properties[0].Value, message},
-			{got.Cases[0].Class, class}, {got.Cases[0].Name, name},
+			{again.Name, doc},
+			{got.Name, suite},
+			{got.Hostname, host},
+			{got.Properties[0].Name, kind},
+			{got.Properties[0].Value, message},
+			{got.Cases[0].Class, class},
+			{got.Cases[0].Name, name},
 		} {
 			if pair[0] != junit.Clean(pair[1]) {
 				t.Fatalf("%q became %q", pair[1], pair[0])
