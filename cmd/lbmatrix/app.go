@@ -14,10 +14,7 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"github.com/lbmatrix/lbmatrix/harness/fault"
-	"github.com/lbmatrix/lbmatrix/harness/judge"
 	"github.com/lbmatrix/lbmatrix/harness/report"
-	"github.com/lbmatrix/lbmatrix/harness/scenario"
 )
 
 // app is what every command has at hand.
@@ -81,7 +78,7 @@ failed; 4 what was asked for did not run.`,
 	}
 	root.AddCommand(
 		a.runCommand(), a.listCommand(), a.explainCommand(), a.judgeCommand(), a.reportCommand(), a.cleanCommand(),
-		a.doctorCommand(), a.imagesCommand(), a.probeCommand(), a.selftestCommand(), a.dockerCommand(), a.vmCommand(), a.versionCommand(),
+		a.doctorCommand(), a.initCommand(), a.imagesCommand(), a.probeCommand(), a.selftestCommand(), a.dockerCommand(), a.vmCommand(), a.versionCommand(),
 	)
 	return root
 }
@@ -102,6 +99,7 @@ func (a *app) printJSON(v any) error {
 // outputFlag adds -o with the given formats; the first is the default.
 func outputFlag(cmd *cobra.Command, format *string, formats ...string) {
 	cmd.Flags().StringVarP(format, "output", "o", formats[0], "output format: "+strings.Join(formats, ", "))
+	_ = cmd.RegisterFlagCompletionFunc("output", fixed(formats...))
 	before := cmd.PreRunE
 	cmd.PreRunE = func(cmd *cobra.Command, args []string) error {
 		if !slices.Contains(formats, *format) {
@@ -112,9 +110,4 @@ func outputFlag(cmd *cobra.Command, format *string, formats ...string) {
 		}
 		return nil
 	}
-}
-
-// scenarioOptions are what scenario files are checked against.
-func scenarioOptions() scenario.Options {
-	return scenario.Options{Mutations: fault.Names(), Checks: judge.IDs()}
 }

@@ -47,8 +47,3 @@ func TestShard(t *testing.T) {
 		require.Error(t, err, bad)
 	}
 }
-
-func TestDistinct(t *testing.T) {
-	require.NoError(t, distinct(named("a", "b")))
-	require.ErrorContains(t, distinct(named("a", "b", "a")), "a is named twice")
-}

@@ -13,6 +13,7 @@ import (
 	"github.com/lbmatrix/lbmatrix/harness/fault"
 	"github.com/lbmatrix/lbmatrix/harness/judge"
 	"github.com/lbmatrix/lbmatrix/harness/plan"
+	"github.com/lbmatrix/lbmatrix/harness/runner"
 	"github.com/lbmatrix/lbmatrix/harness/scenario"
 	"github.com/lbmatrix/lbmatrix/scenarios"
 )
@@ -25,8 +26,11 @@ func (a *app) explainCommand() *cobra.Command {
   lbmatrix explain no-l2-advertisement
   lbmatrix explain kube-proxy-iptables-metallb-l2`,
 		Args: cobra.ExactArgs(1),
-		ValidArgsFunction: func(*cobra.Command, []string, string) ([]string, cobra.ShellCompDirective) {
-			return known(), cobra.ShellCompDirectiveNoFileComp
+		ValidArgsFunction: func(_ *cobra.Command, args []string, typed string) ([]string, cobra.ShellCompDirective) {
+			if len(args) > 0 {
+				return nil, cobra.ShellCompDirectiveNoFileComp
+			}
+			return begunBy(known(), nil, typed), cobra.ShellCompDirectiveNoFileComp
 		},
 		RunE: func(_ *cobra.Command, args []string) error { return a.explain(args[0]) },
 	}
@@ -45,7 +49,7 @@ func (a *app) explain(id string) error {
 		return nil
 	}
 	if slices.Contains(scenarios.Names(), id) {
-		sc, err := scenarios.Get(id, scenarioOptions())
+		sc, err := scenarios.Get(id, runner.LoadOptions())
 		if err != nil {
 			return failed(err)
 		}

@@ -4,6 +4,7 @@
 package main
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"os"
@@ -15,6 +16,7 @@ import (
 
 	"github.com/lbmatrix/lbmatrix/harness/artifact"
 	"github.com/lbmatrix/lbmatrix/harness/docker"
+	"github.com/lbmatrix/lbmatrix/harness/runner"
 	"github.com/lbmatrix/lbmatrix/harness/scenario"
 )
 
@@ -25,38 +27,51 @@ func (a *app) imagesCommand() *cobra.Command {
 		Long: `Artifacts (programs, images, charts) are kept by content under the user's cache directory (LBMATRIX_CACHE overrides), and
 baked into node images in the Docker daemon, so that no cluster loads or pulls anything.`,
 	}
-	cmd.AddCommand(a.imagesBuild(), a.imagesList(), a.imagesBake(), a.imagesSave())
+	cmd.AddCommand(a.imagesBuild(), a.imagesList(), a.imagesBake(), a.imagesSave(), a.imagesPin(), a.imagesVerify())
 	return cmd
 }
 
 // imageSet is what a command builds: the artifacts of the named scenarios.
-type imageSet struct{ source string }
-
-func (s *imageSet) flags(cmd *cobra.Command) {
-	cmd.Flags().StringVar(&s.source, "source", string(artifact.Auto), "where artifacts come from: auto, registry or go-module")
+type imageSet struct {
+	from  fromFlags
+	files []string
 }
 
-func (s *imageSet) each(a *app, names []string, use func(*artifact.Store, *scenario.Scenario, artifact.Set) error) error {
-	source, err := artifact.ParseSource(s.source)
+func (s *imageSet) flags(cmd *cobra.Command) {
+	s.from.sourceFlags(cmd)
+	s.from.ownFlags(cmd)
+	cmd.Flags().StringArrayVar(&s.files, "file", nil, "the scenario in this file; may be repeated")
+}
+
+func (s *imageSet) each(ctx context.Context, a *app, names []string, use func(*artifact.Store, *scenario.Scenario, artifact.Set) error) error {
+	all, err := choose(runFlags{files: s.files}, names)
 	if err != nil {
-		return usageError(fmt.Errorf("--source: %w", err))
+		return err
 	}
-	all, err := choose(runFlags{}, names)
+	from, err := s.from.read(all)
 	if err != nil {
 		return err
 	}
 	show := newDisplay(a.stderr)
 	defer show.done()
-	store, err := artifact.Open(artifact.Options{Source: source, Progress: show.artifact})
+	var sets []artifact.Set
+	for _, sc := range all {
+		sets = append(sets, runner.SetOf(sc))
+	}
+	source, why, err := artifact.Decide(ctx, from.Options(nil), sets)
 	if err != nil {
 		return failed(err)
 	}
-	for _, sc := range all {
-		set := artifact.Set{Kubernetes: sc.Spec.Cluster.Kubernetes, Components: map[string]string{}}
-		for _, c := range sc.Spec.Components {
-			set.Components[c.Name] = c.Version
-		}
-		if err := use(store, sc, set); err != nil {
+	if why != "" {
+		show.note(why)
+	}
+	from.Source = source
+	store, err := artifact.Open(from.Options(show.artifact))
+	if err != nil {
+		return failed(err)
+	}
+	for i, sc := range all {
+		if err := use(store, sc, sets[i]); err != nil {
 			return failed(err)
 		}
 	}
@@ -66,12 +81,13 @@ func (s *imageSet) each(a *app, names []string, use func(*artifact.Store, *scena
 func (a *app) imagesBuild() *cobra.Command {
 	var s imageSet
 	cmd := &cobra.Command{
-		Use:     "build [SCENARIO...]",
-		Short:   "Build the programs and charts that scenarios need (no Docker needed)",
-		Example: "  lbmatrix images build --source go-module",
+		Use:               "build [SCENARIO...]",
+		Short:             "Build or fetch the programs, images and charts that scenarios need (no Docker needed)",
+		Example:           "  lbmatrix images build --source go-module",
+		ValidArgsFunction: completeScenarios,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			started := time.Now()
-			err := s.each(a, args, func(store *artifact.Store, _ *scenario.Scenario, set artifact.Set) error {
+			err := s.each(cmd.Context(), a, args, func(store *artifact.Store, _ *scenario.Scenario, set artifact.Set) error {
 				return store.Build(cmd.Context(), set)
 			})
 			if err != nil {
@@ -88,15 +104,16 @@ func (a *app) imagesBuild() *cobra.Command {
 func (a *app) imagesBake() *cobra.Command {
 	var s imageSet
 	cmd := &cobra.Command{
-		Use:     "bake [SCENARIO...]",
-		Short:   "Bake the node images of scenarios into the Docker daemon",
-		Example: "  lbmatrix images bake kube-proxy-iptables-metallb-l2",
+		Use:               "bake [SCENARIO...]",
+		Short:             "Bake the node images of scenarios into the Docker daemon",
+		Example:           "  lbmatrix images bake kube-proxy-iptables-metallb-l2",
+		ValidArgsFunction: completeScenarios,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			d, err := docker.Find(cmd.Context())
 			if err != nil {
 				return failed(err)
 			}
-			return s.each(a, args, func(store *artifact.Store, sc *scenario.Scenario, set artifact.Set) error {
+			return s.each(cmd.Context(), a, args, func(store *artifact.Store, sc *scenario.Scenario, set artifact.Set) error {
 				images, err := store.NodeImages(cmd.Context(), d, set)
 				if err == nil {
 					fmt.Fprintf(a.stdout, "%s\n  control plane %s\n  worker        %s\n  client        %s\n  backend       %s\n",
@@ -118,9 +135,9 @@ func (a *app) imagesSave() *cobra.Command {
 		Short: "Write the component images of a scenario to an archive, for a cluster of your own",
 		Example: `  lbmatrix images save cilium-kpr-dsr-metallb-l2 --out images.tar
   kind load image-archive images.tar`,
-		Args: cobra.ExactArgs(1),
+		Args: cobra.ExactArgs(1), ValidArgsFunction: completeScenarios,
 		RunE: func(cmd *cobra.Command, args []string) error {
-			return s.each(a, args, func(store *artifact.Store, _ *scenario.Scenario, set artifact.Set) (err error) {
+			return s.each(cmd.Context(), a, args, func(store *artifact.Store, _ *scenario.Scenario, set artifact.Set) (err error) {
 				f, err := os.Create(out)
 				if err != nil {
 					return fmt.Errorf("save images: %w", err)

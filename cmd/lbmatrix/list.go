@@ -10,6 +10,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/lbmatrix/lbmatrix/harness/runner"
 	"github.com/lbmatrix/lbmatrix/harness/scenario"
 	"github.com/lbmatrix/lbmatrix/scenarios"
 )
@@ -34,7 +35,7 @@ func (a *app) listCommand() *cobra.Command {
   echo "matrix=$(lbmatrix list -o github)" >> "$GITHUB_OUTPUT"   # one job a scenario`,
 		Args: cobra.NoArgs,
 		RunE: func(*cobra.Command, []string) error {
-			all, err := scenarios.All(scenarioOptions())
+			all, err := scenarios.All(runner.LoadOptions())
 			if err != nil {
 				return failed(err)
 			}

@@ -8,9 +8,12 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strings"
 	"testing"
 
 	"github.com/rogpeppe/go-internal/testscript"
+
+	"github.com/lbmatrix/lbmatrix/harness/artifact/fetch/fetchtest"
 )
 
 func TestMain(m *testing.M) {
@@ -22,6 +25,14 @@ func TestMain(m *testing.M) {
 func TestScripts(t *testing.T) {
 	recorded, err := filepath.Abs("../../fixtures/journals")
 	if err != nil {
+		t.Fatal(err)
+	}
+	world, err := fetchtest.Serve(t.TempDir())
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(world.Close)
+	if err := world.AddMetalLB("v1.35.4", "v0.15.2"); err != nil {
 		t.Fatal(err)
 	}
 	testscript.Run(t, testscript.Params{
@@ -37,6 +48,9 @@ func TestScripts(t *testing.T) {
 			e.Setenv("ONLY", filepath.Dir(self))
 			e.Setenv("LBMATRIX_STATE", filepath.Join(e.WorkDir, "state"))
 			e.Setenv("LBMATRIX_CACHE", filepath.Join(e.WorkDir, "cache"))
+			e.Setenv("LBMATRIX_PINS", filepath.Join(e.WorkDir, "pins.yaml"))
+			// Scripts that want it name it: no other reaches for a network.
+			e.Setenv("LOOPBACK_MIRRORS", strings.Join(world.Mirrors(), ","))
 			e.Setenv("HOME", e.WorkDir)
 			return nil
 		},

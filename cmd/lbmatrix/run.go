@@ -12,7 +12,6 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"github.com/lbmatrix/lbmatrix/harness/artifact"
 	"github.com/lbmatrix/lbmatrix/harness/plan"
 	"github.com/lbmatrix/lbmatrix/harness/report"
 	"github.com/lbmatrix/lbmatrix/harness/runner"
@@ -22,9 +21,10 @@ import (
 
 // runFlags are the flags of run.
 type runFlags struct {
-	keep, source, provider, results, resume, shard, format string
-	files                                                  []string
-	skipMutations, dryRun                                  bool
+	keep, provider, results, resume, shard, format string
+	files                                          []string
+	skipMutations, dryRun                          bool
+	from                                           fromFlags
 }
 
 func (a *app) runCommand() *cobra.Command {
@@ -37,11 +37,10 @@ and deletes it. Without a scenario it runs all. Ctrl-C stops, removes what exist
 		Example: `  lbmatrix run
   lbmatrix run kube-proxy-iptables-metallb-l2 --keep on-failure
   lbmatrix run --file my-scenario.yaml --source go-module
+  lbmatrix run --image metallb/speaker=example.org/speaker:dev --set metallb.speaker.logLevel=debug
   lbmatrix run --resume results/latest`,
-		ValidArgsFunction: func(*cobra.Command, []string, string) ([]string, cobra.ShellCompDirective) {
-			return scenarios.Names(), cobra.ShellCompDirectiveNoFileComp
-		},
-		RunE: func(cmd *cobra.Command, args []string) error { return a.runScenarios(cmd, f, args) },
+		ValidArgsFunction: completeScenarios,
+		RunE:              func(cmd *cobra.Command, args []string) error { return a.runScenarios(cmd, f, args) },
 	}
 	f.define(cmd)
 	return cmd
@@ -61,46 +60,37 @@ func (a *app) parseRun(args []string) (runFlags, []string, error) {
 // define adds the flags to a command.
 func (f *runFlags) define(cmd *cobra.Command) {
 	cmd.Flags().StringVar(&f.keep, "keep", string(plan.KeepNever), "keep the cluster: never, on-failure or always")
-	cmd.Flags().StringVar(&f.source, "source", string(artifact.Auto), "where artifacts come from: auto, registry or go-module")
+	f.from.sourceFlags(cmd)
+	f.from.ownFlags(cmd)
 	cmd.Flags().StringVar(&f.provider, "provider", runner.ProviderAuto, "who makes the clusters: kind (containers), netns (processes in namespaces) or auto: kind where a Docker daemon answers, else netns")
+	_ = cmd.RegisterFlagCompletionFunc("provider", fixed(runner.ProviderAuto, scenario.ProviderKind, scenario.ProviderNetns))
 	cmd.Flags().StringVar(&f.results, "results", "results", "folder that run folders are made in")
 	cmd.Flags().StringVar(&f.resume, "resume", "", "go on with a run that was cut off: its folder")
 	cmd.Flags().StringVar(&f.shard, "shard", "", "run the i-th of n parts of the scenarios: i/n")
 	cmd.Flags().StringArrayVar(&f.files, "file", nil, "run the scenario in this file; may be repeated")
 	cmd.Flags().BoolVar(&f.skipMutations, "skip-mutations", false, "leave out the known-bad phases")
 	cmd.Flags().BoolVar(&f.dryRun, "dry-run", false, "print the plan and stop")
+	_ = cmd.RegisterFlagCompletionFunc("keep", fixed(string(plan.KeepNever), string(plan.KeepOnFailure), string(plan.KeepAlways)))
 	outputFlag(cmd, &f.format, "text", "json")
 }
 
 // choose resolves what the command line names.
 func choose(f runFlags, names []string) ([]*scenario.Scenario, error) {
-	opts := scenarioOptions()
 	if f.resume != "" {
 		var err error
 		if names, err = resumed(f, names); err != nil {
 			return nil, usageError(err)
 		}
 	}
-	var all []*scenario.Scenario
-	var errs []error
-	for _, n := range names {
-		sc, err := scenarios.Get(n, opts)
-		all, errs = append(all, sc), append(errs, err)
-	}
-	for _, file := range f.files {
-		sc, err := scenario.LoadFile(file, opts)
-		all, errs = append(all, sc), append(errs, err)
-	}
-	if err := errors.Join(errs...); err != nil {
-		return nil, usageError(err)
-	}
-	if len(all) == 0 {
-		var err error
-		if all, err = scenarios.All(opts); err != nil {
-			return nil, failed(err)
+	if len(names)+len(f.files) == 0 {
+		all, err := runner.Choose(nil, nil)
+		if err != nil {
+			return nil, failed(err) // they come with the program
 		}
+		return shard(all, f.shard)
 	}
-	if err := distinct(all); err != nil {
+	all, err := runner.Choose(names, f.files)
+	if err != nil {
 		return nil, usageError(err)
 	}
 	if f.resume != "" {
@@ -124,7 +114,7 @@ func resumed(f runFlags, names []string) ([]string, error) {
 	}
 	from := map[string]bool{}
 	for _, file := range f.files {
-		if sc, err := scenario.LoadFile(file, scenarioOptions()); err == nil {
+		if sc, err := scenario.LoadFile(file, runner.LoadOptions()); err == nil {
 			from[sc.Metadata.Name] = true
 		}
 	}
@@ -152,18 +142,6 @@ func inOrder(all []*scenario.Scenario, dir string) ([]*scenario.Scenario, error)
 	return all, nil
 }
 
-// distinct refuses a scenario that is named twice: both would want the same folder.
-func distinct(all []*scenario.Scenario) error {
-	seen := map[string]bool{}
-	for _, sc := range all {
-		if seen[sc.Metadata.Name] {
-			return fmt.Errorf("run: scenario %s is named twice", sc.Metadata.Name)
-		}
-		seen[sc.Metadata.Name] = true
-	}
-	return nil
-}
-
 // shard takes every n-th scenario, beginning with the i-th.
 func shard(all []*scenario.Scenario, spec string) ([]*scenario.Scenario, error) {
 	if spec == "" {
@@ -185,10 +163,6 @@ func (a *app) runScenarios(cmd *cobra.Command, f runFlags, args []string) error 
 	if err != nil {
 		return usageError(err)
 	}
-	source, err := artifact.ParseSource(f.source)
-	if err != nil {
-		return usageError(fmt.Errorf("--source: %w", err))
-	}
 	provider, err := runner.ParseProvider(f.provider)
 	if err != nil {
 		return usageError(err)
@@ -197,8 +171,12 @@ func (a *app) runScenarios(cmd *cobra.Command, f runFlags, args []string) error 
 	if err != nil {
 		return err
 	}
+	from, err := f.from.read(all)
+	if err != nil {
+		return err
+	}
 	if f.dryRun {
-		return a.printPlan(all, f)
+		return a.printPlan(all, f, from)
 	}
 	self, err := os.Executable()
 	if err != nil {
@@ -207,7 +185,7 @@ func (a *app) runScenarios(cmd *cobra.Command, f runFlags, args []string) error 
 	show := newDisplay(a.stderr)
 	m, dir, err := runner.Run(cmd.Context(), runner.Options{
 		Scenarios: all, Named: len(args)+len(f.files) > 0, Args: append([]string{"lbmatrix"}, a.args...),
-		Results: f.results, Resume: f.resume, Keep: keep, Source: source, Provider: provider, SkipMutations: f.skipMutations,
+		Results: f.results, Resume: f.resume, Keep: keep, From: from, Provider: provider, SkipMutations: f.skipMutations,
 		Version: version(), Worker: []string{self, plan.WorkerCommand}, Program: self,
 		Progress: show.event, Artifacts: show.artifact, Note: show.note,
 	})
@@ -251,25 +229,4 @@ func relative(dir string) string {
 		return rel
 	}
 	return dir
-}
-
-func (a *app) printPlan(all []*scenario.Scenario, f runFlags) error {
-	type planned struct {
-		Scenario string   `json:"scenario"`
-		Steps    []string `json:"steps"`
-	}
-	var out []planned
-	for _, sc := range all {
-		out = append(out, planned{Scenario: sc.Metadata.Name, Steps: plan.Steps(sc, f.skipMutations)})
-	}
-	if f.format == "json" {
-		return a.printJSON(out)
-	}
-	for _, p := range out {
-		fmt.Fprintf(a.stdout, "%s\n", p.Scenario)
-		for i, s := range p.Steps {
-			fmt.Fprintf(a.stdout, "  %2d %s\n", i+1, s)
-		}
-	}
-	return nil
 }

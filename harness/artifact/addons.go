@@ -10,6 +10,8 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+
+	"github.com/lbmatrix/lbmatrix/harness/artifact/fetch"
 )
 
 // addon is a component that is baked into the nodes because a scenario names it.
@@ -20,8 +22,13 @@ type addon struct {
 	flags string
 	// base is the system its images stand on; without a name they need none.
 	base system
-	// images are what its chart asks for by default. The folder of the component's
-	// programs, its module's and its base system's are given.
+	// refs are the images that its chart asks for by default, by the last part of their
+	// names; {version} is the component's.
+	refs map[string]string
+	// published is the repository of its chart.
+	published fetch.Chart
+	// images makes them. The folder of the component's programs, its module's and its
+	// base system's are given.
 	images func(ctx context.Context, a addonFolders) ([]image, error)
 }
 
@@ -34,16 +41,24 @@ type addonFolders struct {
 
 // addons are the components that can be baked.
 func addons() map[string]addon {
+	metallb := map[string]string{
+		"controller": "quay.io/metallb/controller:{version}",
+		"speaker":    "quay.io/metallb/speaker:{version}",
+	}
 	return map[string]addon{
 		"metallb": {
-			chart: "charts/metallb",
-			images: programImages(map[string]string{
-				"controller": "quay.io/metallb/controller:{version}",
-				"speaker":    "quay.io/metallb/speaker:{version}",
-			}),
+			chart:     "charts/metallb",
+			refs:      metallb,
+			published: fetch.Chart{Repository: "https://metallb.github.io/metallb", Name: "metallb"},
+			images:    programImages(metallb),
 		},
 		"cilium": ciliumAddon(),
 	}
+}
+
+// ref is the reference that the chart of a version asks for.
+func (a addon) ref(image, version string) string {
+	return strings.ReplaceAll(a.refs[image], "{version}", version)
 }
 
 func lookupAddon(component string) (addon, error) {

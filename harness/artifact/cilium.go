@@ -11,6 +11,8 @@ import (
 	"path"
 	"path/filepath"
 	"strings"
+
+	"github.com/lbmatrix/lbmatrix/harness/artifact/fetch"
 )
 
 // ciliumImages changes when the way Cilium's images are put together does.
@@ -23,8 +25,13 @@ const ciliumImages = "cilium-images-1"
 func ciliumAddon() addon {
 	return addon{
 		chart: "install/kubernetes/cilium",
-		tags:  "ipam_provider_operator", // the operator the chart calls generic
-		flags: "-X github.com/cilium/cilium/pkg/version.ciliumVersion={version}",
+		refs: map[string]string{
+			"cilium":           "quay.io/cilium/cilium:{version}",
+			"operator-generic": "quay.io/cilium/operator-generic:{version}",
+		},
+		published: fetch.Chart{Repository: "https://helm.cilium.io", Name: "cilium"},
+		tags:      "ipam_provider_operator", // the operator the chart calls generic
+		flags:     "-X github.com/cilium/cilium/pkg/version.ciliumVersion={version}",
 		base: system{
 			name: baseName("cilium"), revision: ciliumImages,
 			packages: []string{"bash", "ca-certificates", "clang-19", "iproute2", "ipset", "iptables", "kmod", "mount", "util-linux"},

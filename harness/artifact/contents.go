@@ -68,13 +68,21 @@ func (p parts) addonImages(ctx context.Context, dirs map[string]string) ([]image
 		if err != nil {
 			return nil, err
 		}
+		if _, made := p.recipes[name]; !made {
+			continue // own builds stand in for all of it
+		}
 		images, err := component.images(ctx, addonFolders{
 			version: p.recipes[name].version, programs: dirs[name], base: dirs[baseName(name)], module: p.pins[name].moduleDir,
 		})
 		if err != nil {
 			return nil, fmt.Errorf("put together the images of %s: %w", name, err)
 		}
-		all = append(all, images...)
+		for _, i := range images {
+			if _, replaced := p.standIns[i.ref]; !replaced {
+				all = append(all, i)
+			}
+		}
 	}
-	return all, nil
+	own, err := standInImages(p.standIns)
+	return append(all, own...), err
 }

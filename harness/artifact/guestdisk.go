@@ -242,10 +242,19 @@ func need(ctx context.Context, note func(string), name, pkg string) error {
 	return aptget.Install(ctx, pkg)
 }
 
+// copyFile copies without regard to what the file becomes later. Archives are of gigabytes.
 func copyFile(from, to string, mode os.FileMode) error {
-	data, err := os.ReadFile(from)
+	in, err := os.Open(from)
 	if err != nil {
 		return err
 	}
-	return os.WriteFile(to, data, mode)
+	defer in.Close()
+	out, err := os.OpenFile(to, os.O_WRONLY|os.O_CREATE|os.O_TRUNC, mode)
+	if err != nil {
+		return err
+	}
+	if _, err := out.ReadFrom(in); err != nil {
+		return errors.Join(err, out.Close())
+	}
+	return out.Close()
 }

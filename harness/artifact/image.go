@@ -25,9 +25,17 @@ type image struct {
 	base       string // archive the files go over; empty for none
 	files      []file
 	entrypoint []string
+	made       v1.Image // an image that is there already, instead of all the above
 }
 
 func (i image) build() (v1.Image, error) {
+	if i.made != nil {
+		img, err := flatten(i.made)
+		if err != nil {
+			return nil, fmt.Errorf("make image %s: %w", i.ref, err)
+		}
+		return img, nil
+	}
 	l, err := newLayer(i.base, i.files)
 	if err != nil {
 		return nil, fmt.Errorf("make image %s: %w", i.ref, err)

@@ -31,12 +31,17 @@ type NodeImages struct {
 	Probe                string // client and observer containers; entrypoint /lbprobe
 	ProbeInCluster       string // the same for pods: in every node, imagePullPolicy Never or IfNotPresent
 	Kubernetes           string // version, e.g. v1.35.4
+	// Own tells of the user's builds in them: component/image -> where from, and digest.
+	Own map[string]string
 }
 
 // NodeImages makes the images for the nodes of a set, and the probe's image, where
 // the daemon does not hold them yet.
 func (s *Store) NodeImages(ctx context.Context, d *docker.Client, set Set) (NodeImages, error) {
-	p, err := s.parts(ctx, set)
+	if s.from == Registry {
+		return s.fetchedNodeImages(ctx, d, set)
+	}
+	p, err := s.parts(ctx, d, set)
 	if err != nil {
 		return NodeImages{}, fmt.Errorf("plan node images: %w", err)
 	}
@@ -50,7 +55,7 @@ func (s *Store) NodeImages(ctx context.Context, d *docker.Client, set Set) (Node
 		held = held && ok
 	}
 	if err := s.ensureImage(ctx, d, n.Probe, func(ctx context.Context, _ func(string)) error {
-		return feed(ctx, d, func(w io.Writer) error { return writeImages(w, []image{p.probeImage(n.Probe)}) }, "load")
+		return feed(ctx, d, func(w io.Writer) error { return writeImages(w, []image{probeImage(p.probe)}) }, "load")
 	}); err != nil {
 		return NodeImages{}, err
 	}
@@ -65,16 +70,15 @@ func (s *Store) NodeImages(ctx context.Context, d *docker.Client, set Set) (Node
 	return n.NodeImages, nil
 }
 
-func (p parts) probeImage(ref string) image { return programImage(ref, p.probe.path, "/lbprobe") }
-
 // ensureAll makes every part. Two at a time: a Go build alone keeps the processors
 // busy, the base system waits for the network.
 func (s *Store) ensureAll(ctx context.Context, p parts) (map[string]string, error) {
 	order := []string{"rootfs", "kubernetes", "etcd", "cni-plugins", "coredns"}
-	order = append(order, p.addons...)
 	for _, a := range p.addons {
-		if _, ok := p.recipes[baseName(a)]; ok {
-			order = append(order, baseName(a))
+		for _, name := range []string{a, baseName(a)} {
+			if _, ok := p.recipes[name]; ok {
+				order = append(order, name)
+			}
 		}
 	}
 	for _, name := range order {
@@ -118,7 +122,7 @@ func (s *Store) bakeNodes(ctx context.Context, d *docker.Client, p parts, n name
 	}); err != nil {
 		return err
 	}
-	probe := []image{p.probeImage(n.ProbeInCluster)}
+	probe := []image{probeImage(p.probe)}
 	program := []file{{path: "usr/local/bin/lbprobe", source: p.probe.path}}
 	for _, b := range []bake{
 		{from: n.base, to: n.common, images: common, script: p.script},

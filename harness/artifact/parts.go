@@ -11,6 +11,7 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"github.com/lbmatrix/lbmatrix/fixtures"
+	"github.com/lbmatrix/lbmatrix/harness/docker"
 )
 
 // parts are the recipes and programs a set is made of; knowing them takes a second
@@ -21,6 +22,7 @@ type parts struct {
 	kind     pin
 	pins     map[string]pin // of the add-ons, by component
 	addons   []string       // components that are baked because the set names them
+	standIns map[string]standIn
 	runc     program
 	pause    program
 	probe    program
@@ -28,7 +30,27 @@ type parts struct {
 	script   []byte // fixtures/node/bake.sh
 }
 
-func (s *Store) parts(ctx context.Context, set Set) (parts, error) {
+// parts plans a set and builds the project's own programs.
+func (s *Store) parts(ctx context.Context, d *docker.Client, set Set) (parts, error) {
+	p, err := s.plan(ctx, d, set)
+	if err != nil {
+		return parts{}, err
+	}
+	group, ctx := errgroup.WithContext(ctx)
+	for _, o := range []struct {
+		into      *program
+		name, pkg string
+	}{{&p.runc, "lbrunc", "./cmd/lbrunc"}, {&p.pause, "pause", "./fixtures/node/pause"}, {&p.probe, "lbprobe", s.probe}} {
+		group.Go(func() (err error) {
+			*o.into, err = s.program(ctx, o.name, o.pkg)
+			return err
+		})
+	}
+	return p, group.Wait()
+}
+
+// plan finds the recipes of a set. d, which may be nil, is where own builds are looked for.
+func (s *Store) plan(ctx context.Context, d *docker.Client, set Set) (parts, error) {
 	p := parts{version: set.Kubernetes, recipes: map[string]recipe{}, pins: map[string]pin{}}
 	want := map[string]string{"kubernetes": set.Kubernetes, "etcd": "", "coredns": "", "cni-plugins": ""}
 	for component, version := range set.Components {
@@ -36,6 +58,10 @@ func (s *Store) parts(ctx context.Context, set Set) (parts, error) {
 			a, err := lookupAddon(component)
 			if err != nil {
 				return parts{}, err
+			}
+			p.addons = append(p.addons, component)
+			if s.own.whole(component, a) {
+				continue
 			}
 			if p.pins[component], err = loadPin(fixtures.Components, component, version); err != nil {
 				return parts{}, err
@@ -45,7 +71,6 @@ func (s *Store) parts(ctx context.Context, set Set) (parts, error) {
 					return parts{}, err
 				}
 			}
-			p.addons = append(p.addons, component)
 		}
 		want[component] = version
 	}
@@ -62,6 +87,9 @@ func (s *Store) parts(ctx context.Context, set Set) (parts, error) {
 	}
 	p.version = p.recipes["kubernetes"].version
 	var err error
+	if p.standIns, err = s.standIns(ctx, d, set); err != nil {
+		return parts{}, err
+	}
 	if p.recipes["rootfs"], err = nodeSystem().recipe(); err != nil {
 		return parts{}, err
 	}
@@ -78,17 +106,7 @@ func (s *Store) parts(ctx context.Context, set Set) (parts, error) {
 	if p.script, err = fixtures.Node.ReadFile("node/bake.sh"); err != nil {
 		return parts{}, err
 	}
-	group, ctx := errgroup.WithContext(ctx)
-	for _, o := range []struct {
-		into      *program
-		name, pkg string
-	}{{&p.runc, "lbrunc", "./cmd/lbrunc"}, {&p.pause, "pause", "./fixtures/node/pause"}, {&p.probe, "lbprobe", s.probe}} {
-		group.Go(func() (err error) {
-			*o.into, err = s.own(ctx, o.name, o.pkg)
-			return err
-		})
-	}
-	return p, group.Wait()
+	return p, nil
 }
 
 // names are the references of every image on the way to a node's. Each key covers
@@ -105,19 +123,21 @@ func (p parts) names() names {
 		p.recipes["cni-plugins"].key(), string(p.kind.sum), p.runc.digest, p.fixtures)
 	common := []string{base, string(p.script), p.recipes["coredns"].key(), p.pause.digest}
 	for _, a := range p.addons {
-		common = append(common, p.recipes[a].key())
-		if base, ok := p.recipes[baseName(a)]; ok {
-			common = append(common, base.key())
+		for _, name := range []string{a, baseName(a)} {
+			if r, ok := p.recipes[name]; ok {
+				common = append(common, r.key())
+			}
 		}
 	}
+	common = append(common, standInKey(p.standIns)...)
 	shared := hashStrings(common...)
 	control := hashStrings(shared, p.recipes["etcd"].key())
 	nodes := hashStrings(control, p.probe.digest)
-	probe := "lbmatrix/lbprobe:" + p.probe.digest[:keyLength]
+	probe := probeRef(p.probe)
 	return names{
 		NodeImages: NodeImages{
 			ControlPlane: "lbmatrix/node:" + tag(nodes, "-cp"), Worker: "lbmatrix/node:" + tag(nodes, "-worker"),
-			Probe: probe, ProbeInCluster: probe, Kubernetes: p.version,
+			Probe: probe, ProbeInCluster: probe, Kubernetes: p.version, Own: ownNames(p.standIns),
 		},
 		base: "lbmatrix/node-base:" + tag(base, ""), common: "lbmatrix/node-common:" + tag(shared, ""),
 		controlPlane: "lbmatrix/node-control-plane:" + tag(control, ""),

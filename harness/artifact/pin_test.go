@@ -69,10 +69,8 @@ func TestKubernetesKnowsItsVersion(t *testing.T) {
 	require.Empty(t, linkerFlags(pin{component: "etcd"}))
 }
 
-func TestRegistryIsNotThereYet(t *testing.T) {
-	_, err := Open(Options{Dir: t.TempDir(), Source: Registry})
-	require.ErrorIs(t, err, ErrNoRegistry)
-	_, err = Open(Options{Dir: t.TempDir(), Source: "x"})
+func TestUnknownSource(t *testing.T) {
+	_, err := Open(Options{Dir: t.TempDir(), Source: "x"})
 	require.ErrorContains(t, err, "unknown source")
 }
 

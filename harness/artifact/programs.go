@@ -23,6 +23,15 @@ type moduleProvider struct {
 	goVersion func(context.Context) (string, error) // of the toolchain that builds, or has built
 }
 
+// modules knows the toolchain that builds programs, or the one that has built those which
+// were carried here.
+func modules(c *carried) moduleProvider {
+	if c == nil {
+		return moduleProvider{goVersion: gobuild.Version}
+	}
+	return moduleProvider{goVersion: func(context.Context) (string, error) { return c.Go, nil }}
+}
+
 func (m moduleProvider) programs(ctx context.Context, component, version string) (recipe, error) {
 	p, err := loadPin(fixtures.Components, component, version)
 	if err != nil {

@@ -13,6 +13,8 @@ import (
 	"os"
 	"path/filepath"
 	"strconv"
+	"strings"
+	"syscall"
 	"time"
 
 	"github.com/lbmatrix/lbmatrix/harness/artifact/filelock"
@@ -71,11 +73,24 @@ func (s *Store) ensure(ctx context.Context, r recipe) (string, error) {
 	s.report(Event{Artifact: r.title(), State: Building})
 	m, err := s.make(ctx, r, final, begin)
 	if err != nil {
+		err = s.withRoom(err)
 		s.report(Event{Artifact: r.title(), State: Failed, Elapsed: time.Since(begin), Detail: err.Error()})
 		return "", fmt.Errorf("make %s: %w", r.title(), err)
 	}
 	s.report(Event{Artifact: r.title(), State: Done, Elapsed: m.BuildTime, Bytes: m.Bytes})
 	return final, nil
+}
+
+// withRoom says what to do where the disk is full. Programs that were started only write
+// that it is.
+func (s *Store) withRoom(err error) error {
+	if strings.Contains(err.Error(), "LBMATRIX_CACHE") {
+		return err // it has been said
+	}
+	if errors.Is(err, syscall.ENOSPC) || strings.Contains(err.Error(), syscall.ENOSPC.Error()) {
+		return fmt.Errorf("%w: the disk is full: make room (`lbmatrix images list` shows what lies in %s), or set LBMATRIX_CACHE to a folder elsewhere", err, s.dir)
+	}
+	return err
 }
 
 func (s *Store) cached(r recipe, dir string) bool {

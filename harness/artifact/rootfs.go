@@ -80,7 +80,7 @@ func (b system) recipe() (recipe, error) {
 
 func (b system) build(ctx context.Context, m mirror, dir string, note func(string)) error {
 	if os.Geteuid() != 0 {
-		return fmt.Errorf("making a base system needs root: %w", os.ErrPermission)
+		return fmt.Errorf("making a base system needs root: %w; run it with sudo, or take published images with --source registry", os.ErrPermission)
 	}
 	if err := needTools(ctx, note); err != nil {
 		return err

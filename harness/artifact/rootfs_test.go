@@ -91,3 +91,11 @@ func TestClosureFollowsLinks(t *testing.T) {
 		"usr/bin/tool", "usr/bin/tool-nft", "usr/lib",
 	}, got)
 }
+
+func TestABaseSystemNeedsRoot(t *testing.T) {
+	if os.Geteuid() == 0 {
+		t.Skip("is about an ordinary user; CI runs the tests as one, too")
+	}
+	err := nodeSystem().build(t.Context(), mirror{}, t.TempDir(), func(string) {})
+	require.ErrorContains(t, err, "run it with sudo")
+}

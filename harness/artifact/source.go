@@ -5,10 +5,15 @@ package artifact
 
 import (
 	"context"
-	"errors"
 	"fmt"
+	"maps"
+	"slices"
+	"strings"
+	"time"
 
-	"github.com/lbmatrix/lbmatrix/harness/artifact/gobuild"
+	"golang.org/x/sync/errgroup"
+
+	"github.com/lbmatrix/lbmatrix/harness/artifact/fetch"
 )
 
 // Source is where components come from.
@@ -16,7 +21,7 @@ type Source string
 
 // The sources of components.
 const (
-	Auto     Source = "auto"
+	Auto     Source = "auto"      // the registry where it can be had, else go-module: see Decide
 	Registry Source = "registry"  // container images and charts from their registries
 	GoModule Source = "go-module" // built from the Go modules their projects publish
 )
@@ -26,9 +31,6 @@ const (
 type provider interface {
 	programs(ctx context.Context, component, version string) (recipe, error)
 }
-
-// ErrNoRegistry says that the registry source does not exist yet.
-var ErrNoRegistry = errors.New("components from a container registry are not available yet; use the go-module source")
 
 // ParseSource reads the name of a source; the empty one is Auto.
 func ParseSource(name string) (Source, error) {
@@ -41,16 +43,48 @@ func ParseSource(name string) (Source, error) {
 	return "", fmt.Errorf("unknown source %q: want %s, %s or %s", name, Auto, Registry, GoModule)
 }
 
-func newProvider(source Source, c *carried) (provider, error) {
-	switch source {
-	case "", Auto, GoModule:
-		if c != nil {
-			return moduleProvider{goVersion: func(context.Context) (string, error) { return c.Go, nil }}, nil
-		}
-		return moduleProvider{goVersion: gobuild.Version}, nil
-	case Registry:
-		return nil, ErrNoRegistry
+// answerLimit bounds the question whether registries can be reached.
+const answerLimit = 10 * time.Second
+
+// Decide turns Auto into a source, and says why: the registry where everything that the
+// sets need is pinned and every host of it answers, else Go modules. Other sources stay.
+func Decide(ctx context.Context, o Options, sets []Set) (Source, string, error) {
+	if o.Source != Auto && o.Source != "" {
+		return o.Source, "", nil
 	}
-	_, err := ParseSource(string(source))
-	return nil, err
+	o.Source = Registry
+	s, err := Open(o)
+	if err != nil {
+		return "", "", err
+	}
+	hosts := map[string]bool{}
+	for _, set := range sets {
+		published, err := s.Published(set)
+		if err != nil {
+			return "", "", err
+		}
+		for _, p := range published {
+			if p.Pinned == "" {
+				return GoModule, fmt.Sprintf("components from Go modules: no digest is pinned for %s (`lbmatrix images pin` asks for it)", p.Name), nil
+			}
+			hosts[p.Host] = true
+		}
+	}
+	names := slices.Sorted(maps.Keys(hosts))
+	ctx, cancel := context.WithTimeout(ctx, answerLimit)
+	defer cancel()
+	group, ctx := errgroup.WithContext(ctx)
+	for _, host := range names {
+		group.Go(func() error { return s.registries.client.Answers(ctx, host) })
+	}
+	if err := group.Wait(); err != nil {
+		return GoModule, fmt.Sprintf("components from Go modules: a registry does not answer (%v)", err), nil
+	}
+	return Registry, "components from registries: " + strings.Join(names, ", ") + " answer, and everything is pinned", nil
+}
+
+// CheckMirrors says whether mirrors can be read.
+func CheckMirrors(specs []string) error {
+	_, err := fetch.ParseMirrors(specs)
+	return err
 }

@@ -23,8 +23,16 @@ import (
 // Options say where artifacts lie and where they come from. The zero value works.
 type Options struct {
 	Dir      string      // default: $LBMATRIX_CACHE, else lbmatrix in the user's cache folder
-	Source   Source      // default: Auto
+	Source   Source      // Registry, or GoModule; default: GoModule. Decide tells for Auto
 	Progress func(Event) // called from one goroutine at a time; may be nil
+
+	// Mirrors say HOST=TARGET: where a registry's images and a repository's charts are
+	// fetched from instead.
+	Mirrors []string
+	// Pins is the file of the user's own digests; default [pins.DefaultFile].
+	Pins string
+	// Own are builds that stand in for what components publish.
+	Own Own
 
 	// ProbePackage is the import path, or the path in this module, of the probe
 	// program; default ./cmd/lbprobe.
@@ -33,12 +41,15 @@ type Options struct {
 
 // Store keeps artifacts by the key of their recipe.
 type Store struct {
-	dir       string
-	source    provider
-	carried   *carried // nil where artifacts are made
-	probe     string
-	progress  func(Event)
-	reporting sync.Mutex
+	dir        string
+	from       Source
+	source     provider // of programs
+	registries *registries
+	own        Own
+	carried    *carried // nil where artifacts are made
+	probe      string
+	progress   func(Event)
+	reporting  sync.Mutex
 }
 
 // Open makes the store's folder when it is not there.
@@ -61,16 +72,20 @@ func Open(o Options) (*Store, error) {
 	if o.ProbePackage == "" {
 		o.ProbePackage = "./cmd/lbprobe"
 	}
-	s := &Store{dir: dir, probe: o.ProbePackage, progress: o.Progress}
+	s := &Store{dir: dir, own: o.Own, probe: o.ProbePackage, progress: o.Progress}
+	if s.from, err = ParseSource(string(o.Source)); err != nil {
+		return nil, fmt.Errorf("open artifact store: %w", err)
+	}
+	if s.registries, err = openRegistries(o); err != nil {
+		return nil, fmt.Errorf("open artifact store: %w", err)
+	}
 	if s.carried, err = readCarried(dir); err != nil {
 		return nil, fmt.Errorf("open artifact store: %w", err)
 	}
-	if s.source, err = newProvider(o.Source, s.carried); err != nil {
-		return nil, fmt.Errorf("open artifact store: %w", err)
-	}
+	s.source = modules(s.carried)
 	for _, sub := range storeFolders() {
 		if err := os.MkdirAll(filepath.Join(dir, sub), 0o755); err != nil {
-			return nil, fmt.Errorf("open artifact store: %w", err)
+			return nil, fmt.Errorf("open artifact store: %w; set LBMATRIX_CACHE to a folder that can be written to", err)
 		}
 	}
 	return s, nil

@@ -19,6 +19,7 @@ type Info struct {
 	KernelVersion   string
 	OperatingSystem string
 	Driver          string // storage driver, e.g. overlay2
+	DockerRootDir   string // where it keeps images and containers
 	CgroupDriver    string // cgroupfs or systemd
 	CgroupVersion   string // "1" or "2"
 	DefaultRuntime  string

@@ -40,7 +40,7 @@ func TestEveryMakeTargetHasHelp(t *testing.T) {
 // subcommands are those that cmd/lbmatrix defines.
 func subcommands(t *testing.T) map[string]bool {
 	t.Helper()
-	all := map[string]bool{"help": true} // cobra's
+	all := map[string]bool{"help": true, "completion": true} // cobra's
 	for _, name := range files(t, "cmd/lbmatrix/*.go") {
 		for _, m := range regexp.MustCompile(`Use:\s+"([a-z]+)`).FindAllStringSubmatch(read(t, name), -1) {
 			all[m[1]] = true

@@ -31,7 +31,7 @@ func newFolder(results, name string, at time.Time) (dir, id string, err error) {
 		return "", "", fmt.Errorf("make run folder: %w", err)
 	}
 	if err := os.MkdirAll(dir, 0o755); err != nil {
-		return "", "", fmt.Errorf("make run folder: %w", err)
+		return "", "", fmt.Errorf("make run folder: %w; name a folder that can be written to with --results", err)
 	}
 	return dir, id, pointLatest(dir)
 }

@@ -58,7 +58,7 @@ func (r *execution) guest(ctx context.Context, sc *scenario.Scenario, dir string
 }
 
 func (r *execution) inGuest(ctx context.Context, sc *scenario.Scenario, dir string, lacks error) error {
-	if err := r.openStore(); err != nil {
+	if err := r.openStore(ctx); err != nil {
 		return err
 	}
 	name := sc.Metadata.Name

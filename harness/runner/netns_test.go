@@ -49,7 +49,7 @@ func TestNetnsRunEndToEnd(t *testing.T) {
 	require.NoError(t, err)
 	m, _, err := Run(t.Context(), Options{
 		Scenarios: []*scenario.Scenario{sc}, Named: true, Results: t.TempDir(), Keep: plan.KeepNever,
-		Source: artifact.GoModule, Provider: scenario.ProviderNetns, Version: "test",
+		From: From{Source: artifact.GoModule}, Provider: scenario.ProviderNetns, Version: "test",
 		Worker: argv(t), WorkerEnv: []string{realWorker + "=1"}, Note: func(s string) { t.Log(s) },
 		Progress: func(e plan.Event) {
 			if e.Type == plan.StepEnd {

@@ -9,7 +9,6 @@ import (
 	"path/filepath"
 	"strings"
 
-	"github.com/lbmatrix/lbmatrix/harness/artifact"
 	"github.com/lbmatrix/lbmatrix/harness/docker"
 	"github.com/lbmatrix/lbmatrix/harness/journal"
 	"github.com/lbmatrix/lbmatrix/harness/plan"
@@ -56,18 +55,13 @@ func unsupported(cause error) *journal.Unsupported {
 		return &known.Unsupported
 	case errors.Is(cause, docker.ErrNoDaemon):
 		return lacks("Start a Docker daemon: `make docker` does on Debian, in a namespace of its own")
-	case errors.Is(cause, artifact.ErrNoRegistry):
-		return lacks("Run with --source go-module")
 	}
 	return nil
 }
 
-// preflightCheck asks the kernel of the daemon's machine before anything is built. That of
-// a daemon elsewhere cannot be asked from here: its nodes will tell.
+// preflightCheck asks the daemon's machine before anything is built: its kernel, its
+// inotify limit, its disk. A machine elsewhere cannot be asked from here: its nodes will tell.
 func preflightCheck(ctx context.Context, d *docker.Client, sc *scenario.Scenario) error {
-	if len(preflight.Needs(sc)) == 0 {
-		return nil
-	}
 	info, err := d.Info(ctx)
 	if err != nil {
 		return err
@@ -81,6 +75,15 @@ func preflightCheck(ctx context.Context, d *docker.Client, sc *scenario.Scenario
 	}
 	if u := preflight.Check(ctx, kernel, sc); u != nil {
 		return &kernelError{unsupportedError{*u}}
+	}
+	nodes := 1 + sc.Spec.Cluster.Workers
+	for _, check := range []func() *journal.Unsupported{
+		func() *journal.Unsupported { return preflight.ThisInotify().Check(nodes) },
+		func() *journal.Unsupported { return preflight.CheckRoom(info.DockerRootDir, "Docker's disk") },
+	} {
+		if u := check(); u != nil {
+			return &unsupportedError{*u}
+		}
 	}
 	return nil
 }

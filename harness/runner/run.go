@@ -37,7 +37,8 @@ type Options struct {
 	Results   string   // folder of runs
 	Resume    string   // folder of a run to go on with; "" starts a new one
 	Keep      plan.Keep
-	Source    artifact.Source
+	// From says where artifacts come from, and what the user's own builds are.
+	From From
 	// Provider makes the clusters: ProviderAuto, kind or netns.
 	Provider string
 	// SkipMutations leaves the known-bad phases out.
@@ -256,13 +257,18 @@ func (r *execution) configure(ctx context.Context, sc *scenario.Scenario, dir st
 		return c, err
 	}
 	started := time.Now()
-	if err := r.openStore(); err != nil {
+	if err := r.openStore(ctx); err != nil {
 		return c, err
 	}
-	set := artifact.Set{Kubernetes: sc.Spec.Cluster.Kubernetes, Components: map[string]string{}}
-	c.Versions = map[string]string{"lbmatrix": r.Version, "kubernetes": set.Kubernetes, "kernel": r.matrix.Run.Machine.Kernel}
+	set := SetOf(sc)
+	c.Versions = map[string]string{
+		"lbmatrix": r.Version, "kubernetes": set.Kubernetes, "kernel": r.matrix.Run.Machine.Kernel, propertySource: string(r.From.Source),
+	}
 	for _, comp := range sc.Spec.Components {
-		set.Components[comp.Name], c.Versions[comp.Name] = comp.Version, comp.Version
+		c.Versions[comp.Name] = comp.Version
+		if own := r.From.Own.Charts[comp.Name]; own != "" {
+			c.Versions[ownMark+"chart "+comp.Name] = own
+		}
 		if c.Charts[comp.Name], err = r.store.Chart(ctx, comp.Name, comp.Version); err != nil {
 			return c, err
 		}
@@ -279,13 +285,6 @@ func (r *execution) configure(ctx context.Context, sc *scenario.Scenario, dir st
 	return c, nil
 }
 
-func (r *execution) openStore() (err error) {
-	if r.store == nil {
-		r.store, err = artifact.Open(artifact.Options{Source: r.Source, Progress: r.Artifacts})
-	}
-	return err
-}
-
 // timing keeps how long something took that is no step of a scenario.
 func (r *execution) timing(name string, began time.Time) {
 	r.matrix.Run.Timings = append(r.matrix.Run.Timings, report.Timing{Name: name, Elapsed: time.Since(began)})
@@ -296,6 +295,9 @@ func (r *execution) images(ctx context.Context, d *docker.Client, set artifact.S
 	images, err := r.store.NodeImages(ctx, d, set)
 	if err != nil {
 		return err
+	}
+	for name, from := range images.Own {
+		c.Versions[ownMark+"image "+name] = from
 	}
 	c.ControlPlaneImage, c.WorkerImage = images.ControlPlane, images.Worker
 	c.ClientImage, c.BackendImage = images.Probe, images.ProbeInCluster

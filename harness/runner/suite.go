@@ -34,7 +34,11 @@ func Suite(dir string) (report.Suite, error) {
 		Started: first.Time, Elapsed: time.Duration(last.Mono), Cells: cells,
 	}
 	for _, k := range slices.Sorted(mapsKeys(j.Header.Versions)) {
-		s.Properties = append(s.Properties, report.Property{Name: "version " + k, Value: j.Header.Versions[k]})
+		name := "version " + k
+		if k == propertySource || strings.HasPrefix(k, ownMark) {
+			name = k // says where from, not which
+		}
+		s.Properties = append(s.Properties, report.Property{Name: name, Value: j.Header.Versions[k]})
 	}
 	if p := j.Header.Provider; p != "" {
 		s.Properties = append(s.Properties, report.Property{Name: "provider", Value: p})

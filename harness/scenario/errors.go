@@ -34,12 +34,21 @@ func (e *Error) Error() string {
 // first, then its values files. Load never returns it empty.
 type Errors []*Error
 
-// Error gives every error on a line of its own, each followed by its snippet.
+// told is how many errors are printed: whoever mends so many runs it again anyway, and a
+// file that is no scenario at all has one on every line.
+const told = 25
+
+// Error gives every error on a line of its own, each followed by its snippet; of very
+// many the first, and how many more there are.
 func (e Errors) Error() string {
 	var text strings.Builder
 	for i, one := range e {
 		if i > 0 {
 			text.WriteByte('\n')
+		}
+		if i == told {
+			fmt.Fprintf(&text, "and %d mistakes more", len(e)-told)
+			break
 		}
 		text.WriteString(one.Error())
 		if one.Snippet != "" {

@@ -119,6 +119,15 @@ func strictARPPatch(strict bool) string {
 // that takes 6 s take up to 60 now and then.
 const syncFrequency = "syncFrequency: 5s"
 
+// cgroupV2Since is the minor version from which on kubelet refuses cgroup v1.
+const cgroupV2Since = 36
+
+// RefusesCgroupV1 says whether a version's kubelet does.
+func RefusesCgroupV1(kubernetes string) bool {
+	minor, err := minorVersion(kubernetes)
+	return err == nil && minor >= cgroupV2Since
+}
+
 func kubeletPatch(kubernetes string, facts hostFacts) (string, error) {
 	lines := []string{syncFrequency}
 	if facts.CgroupV1 {
@@ -126,7 +135,7 @@ func kubeletPatch(kubernetes string, facts hostFacts) (string, error) {
 		switch {
 		case err != nil:
 			return "", err
-		case minor >= 36:
+		case minor >= cgroupV2Since:
 			return "", fmt.Errorf("kubelet %s refuses cgroup v1, which is what this machine's docker uses: "+
 				"take Kubernetes 1.35 or older, or boot the machine with cgroup v2", kubernetes)
 		case minor >= 31: // the field is younger than that

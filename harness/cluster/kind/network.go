@@ -6,11 +6,14 @@ package kind
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"hash/fnv"
 	"net"
 	"net/netip"
 	"strings"
+
+	"github.com/vishvananda/netlink"
 
 	"github.com/lbmatrix/lbmatrix/harness/docker"
 	"github.com/lbmatrix/lbmatrix/harness/scenario"
@@ -29,16 +32,9 @@ var segments = netip.MustParsePrefix("172.16.0.0/12")
 // createNetwork makes the network with a subnet that overlaps nothing known: no
 // docker network, no link of this host, neither of the scenario's subnets.
 func createNetwork(ctx context.Context, d *docker.Client, name string, labels []string, s *scenario.Scenario) error {
-	taken, err := takenSubnets(ctx, d)
+	taken, err := taken(ctx, d, s)
 	if err != nil {
 		return fmt.Errorf("create network %s: %w", name, err)
-	}
-	for _, cidr := range []string{podSubnet(s), serviceSubnet(s)} {
-		p, err := netip.ParsePrefix(cidr)
-		if err != nil {
-			return fmt.Errorf("create network %s: %w", name, err)
-		}
-		taken = append(taken, p)
 	}
 	const attempts = 8
 	for _, subnet := range candidates(name, taken, attempts) {
@@ -53,15 +49,54 @@ func createNetwork(ctx context.Context, d *docker.Client, name string, labels []
 		if _, err = d.Output(ctx, append(args, name)...); err == nil {
 			return nil
 		}
+		if strings.Contains(err.Error(), "already exists") {
+			err = fmt.Errorf("the name is in use (%w): a run that was killed may have left it: `lbmatrix clean` removes what dead runs left", err)
+			break
+		}
 		// Another run may have taken the subnet since we looked.
 		if !strings.Contains(err.Error(), "overlap") {
 			break
 		}
 	}
 	if err == nil {
-		err = fmt.Errorf("no /%d of %s is free", segmentBits, segments)
+		err = noSegment(s)
 	}
 	return fmt.Errorf("create network %s: %w", name, err)
+}
+
+func noSegment(s *scenario.Scenario) error {
+	return fmt.Errorf("no /%d of %s is free: docker's networks, this host's links and routes, podSubnet %s or serviceSubnet %s take it; "+
+		"remove networks (`docker network ls`, `lbmatrix clean`), or choose other subnets", segmentBits, segments, podSubnet(s), serviceSubnet(s))
+}
+
+// taken is what a scenario's segment must not overlap.
+func taken(ctx context.Context, d *docker.Client, s *scenario.Scenario) ([]netip.Prefix, error) {
+	all, err := takenSubnets(ctx, d)
+	if err != nil {
+		return nil, err
+	}
+	for _, cidr := range []string{podSubnet(s), serviceSubnet(s)} {
+		p, err := netip.ParsePrefix(cidr)
+		if err != nil {
+			return nil, err
+		}
+		all = append(all, p)
+	}
+	return all, nil
+}
+
+// FreeSegments counts the segments that a scenario's cluster could be given, and says in
+// the error why there is none.
+func FreeSegments(ctx context.Context, d *docker.Client, s *scenario.Scenario) (free, all int, err error) {
+	all = 1 << (segmentBits - segments.Bits())
+	overlapped, err := taken(ctx, d, s)
+	if err != nil {
+		return 0, all, fmt.Errorf("count free segments: %w", err)
+	}
+	if free = len(candidates("", overlapped, all)); free == 0 {
+		return 0, all, noSegment(s)
+	}
+	return free, all, nil
 }
 
 // candidates lists up to n free subnets. Where the search starts depends on the
@@ -86,7 +121,8 @@ func candidates(name string, taken []netip.Prefix, n int) []netip.Prefix {
 	return out
 }
 
-// takenSubnets are those of docker's networks and of this host's own links.
+// takenSubnets are those of docker's networks, of this host's own links, and of routes of
+// this host that lead elsewhere: a VPN's, for example.
 func takenSubnets(ctx context.Context, d *docker.Client) ([]netip.Prefix, error) {
 	ids, err := d.Output(ctx, "network", "ls", "-q")
 	if err != nil {
@@ -109,7 +145,26 @@ func takenSubnets(ctx context.Context, d *docker.Client) ([]netip.Prefix, error)
 			taken = append(taken, p.Masked())
 		}
 	}
-	return taken, nil
+	routes, err := netlink.RouteList(nil, netlink.FAMILY_V4)
+	if err != nil && !errors.Is(err, netlink.ErrDumpInterrupted) {
+		return nil, fmt.Errorf("list this host's routes: %w", err)
+	}
+	return append(taken, routed(routes)...), nil
+}
+
+// routed are the destinations of routes, without those that stand for everything.
+func routed(routes []netlink.Route) []netip.Prefix {
+	var out []netip.Prefix
+	for _, r := range routes {
+		if r.Dst == nil {
+			continue
+		}
+		p, err := netip.ParsePrefix(r.Dst.String())
+		if err == nil && p.Bits() >= segments.Bits() {
+			out = append(out, p.Masked())
+		}
+	}
+	return out
 }
 
 // network is what docker says of one.

@@ -4,11 +4,19 @@
 package kind
 
 import (
+	"net"
 	"net/netip"
+	"os"
+	"path/filepath"
+	"strings"
 	"testing"
 
 	"github.com/stretchr/testify/require"
+	"github.com/vishvananda/netlink"
 	"pgregory.net/rapid"
+
+	"github.com/lbmatrix/lbmatrix/harness/docker"
+	"github.com/lbmatrix/lbmatrix/harness/scenario"
 )
 
 func TestCarve(t *testing.T) {
@@ -93,6 +101,43 @@ func TestCandidatesOverlapNothing(t *testing.T) {
 	})
 	all := []netip.Prefix{segments}
 	require.Empty(t, candidates("x", all, 8))
+}
+
+// A VPN's route is taken, one that stands for everything is not.
+func TestRoutesAreTaken(t *testing.T) {
+	route := func(cidr string) netlink.Route {
+		_, dst, err := net.ParseCIDR(cidr)
+		require.NoError(t, err)
+		return netlink.Route{Dst: dst}
+	}
+	got := routed([]netlink.Route{{}, route("0.0.0.0/0"), route("128.0.0.0/1"), route("172.16.0.0/12"), route("172.20.4.9/32")})
+	require.Equal(t, []netip.Prefix{netip.MustParsePrefix("172.16.0.0/12"), netip.MustParsePrefix("172.20.4.9/32")}, got)
+	require.Empty(t, candidates("x", got[:1], 8))
+	s := &scenario.Scenario{}
+	s.SetDefaults()
+	require.ErrorContains(t, noSegment(s), "no /22 of 172.16.0.0/12 is free")
+	require.ErrorContains(t, noSegment(s), "docker network ls")
+}
+
+// A network of the same name is not taken for one of ours, and nothing more is tried.
+func TestNameInUse(t *testing.T) {
+	bin := t.TempDir()
+	script := `#!/bin/sh
+echo "$@" >>` + bin + `/asked
+case "$1 $2" in
+"network create") echo "Error response from daemon: network with name x already exists" >&2; exit 1 ;;
+esac
+`
+	require.NoError(t, os.WriteFile(filepath.Join(bin, "docker"), []byte(script), 0o755))
+	t.Setenv("PATH", bin+":"+os.Getenv("PATH"))
+	s := &scenario.Scenario{}
+	s.SetDefaults()
+	err := createNetwork(t.Context(), &docker.Client{Host: "unix:///no/such"}, "x", nil, s)
+	require.ErrorContains(t, err, "the name is in use")
+	require.ErrorContains(t, err, "lbmatrix clean")
+	asked, err := os.ReadFile(filepath.Join(bin, "asked"))
+	require.NoError(t, err)
+	require.Equal(t, 1, strings.Count(string(asked), "network create"))
 }
 
 func TestParseNetwork(t *testing.T) {

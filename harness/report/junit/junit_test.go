@@ -131,3 +131,46 @@ func FuzzRead(f *testing.F) {
 		require.Equal(t, first.String(), second.String())
 	})
 }
+
+// FuzzWrite: whatever the texts, what is written is XML that reads back as the same cases.
+func FuzzWrite(f *testing.F) {
+	f.Add("doc", "suite", "class", "name", "failure", "type", "message", "text", "out", "host", int64(1500))
+	f.Add("\x00\xff", "]]>", "<a>", "\r\n\x1b[1m", "nobody knows", "&amp;", "\ufffe", "\u2028", " \t", "é\U0010ffff", int64(-1))
+	f.Fuzz(func(t *testing.T, doc, suite, class, name, status, kind, message, text, out, host string, ms int64) {
+		c := junit.Case{
+			Class: class, Name: name, Status: junit.Status(status), Type: kind, Message: message, Text: text, Out: out,
+			Time: time.Duration(ms%int64(24*time.Hour/time.Millisecond)) * time.Millisecond,
+		}
+		d := junit.Document{Name: doc, Suites: []junit.Suite{{
+			Name: suite, Hostname: host, Properties: []junit.Property{{Name: kind, Value: message}}, Cases: []junit.Case{c, {Name: "passes", Status: junit.Passed}},
+		}}}
+		var b bytes.Buffer
+		if err := junit.Write(&b, d); err != nil {
+			t.Fatal(err)
+		}
+		again, err := junit.Read(bytes.NewReader(b.Bytes()))
+		if err != nil {
+			t.Fatalf("cannot read what was written: %v\n%s", err, b.Bytes())
+		}
+		if again.Totals() != d.Totals() {
+			t.Fatalf("%+v became %+v", d.Totals(), again.Totals())
+		}
+		got := again.Suites[0]
+		for _, pair := range [][2]string{
+			{again.Name, doc},
+			{got.Name, suite},
+			{got.Hostname, host},
+			{got.Properties[0].Name, kind},
+			{got.Properties[0].Value, message},
+			{got.Cases[0].Class, class},
+			{got.Cases[0].Name, name},
+		} {
+			if pair[0] != junit.Clean(pair[1]) {
+				t.Fatalf("%q became %q", pair[1], pair[0])
+			}
+		}
+		if got.Cases[0].Status != junit.Passed && got.Cases[0].Message != junit.Clean(message) {
+			t.Fatalf("message %q became %q", message, got.Cases[0].Message)
+		}
+	})
+}

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // Copyright The lbmatrix Authors
 
-package e2e
+package lbmatrix
 
 import (
 	"testing"

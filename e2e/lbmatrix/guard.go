@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // Copyright The lbmatrix Authors
 
-package e2e
+package lbmatrix
 
 import (
 	"flag"
@@ -18,26 +18,28 @@ const (
 	neededAgain = 15 * time.Minute
 )
 
-// commandLine is the right way to start the tests.
-const commandLine = "go test ./e2e -run TestMatrix -timeout 60m -count=1 -v"
+// commandLine is the right way to start a test.
+func commandLine(test string) string {
+	return "go test -run '^" + test + "$' -timeout 60m -count=1 -v"
+}
 
 // refuse says why this way of running the tests would mislead, or nil. A deadline in
 // the middle of a run would kill it, and a cached result proves nothing about today.
-func refuse(now, deadline time.Time, limited bool, testlog string) error {
-	if err := inTime(now, deadline, limited, needed); err != nil {
+func refuse(test string, now, deadline time.Time, limited bool, testlog string) error {
+	if err := inTime(test, now, deadline, limited, needed); err != nil {
 		return err
 	}
 	if testlog != "" {
-		return fmt.Errorf("go test may answer from its cache the next time: use `%s`", commandLine)
+		return fmt.Errorf("go test may answer from its cache the next time: use `%s`", commandLine(test))
 	}
 	return nil
 }
 
 // inTime says whether enough time is left.
-func inTime(now, deadline time.Time, limited bool, needed time.Duration) error {
+func inTime(test string, now, deadline time.Time, limited bool, needed time.Duration) error {
 	if left := deadline.Sub(now); limited && left < needed {
 		return fmt.Errorf("the deadline is %s away and a run may take %s: use `%s`, with a longer -timeout where many scenarios run",
-			left.Round(time.Second), needed, commandLine)
+			left.Round(time.Second), needed, commandLine(test))
 	}
 	return nil
 }

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // Copyright The lbmatrix Authors
 
-package e2e
+package lbmatrix
 
 import (
 	"errors"
@@ -25,7 +25,7 @@ func (n *tally) add(r judge.Result) {
 func (n *tally) check() error {
 	switch {
 	case n.assessed == 0:
-		return errors.New("-run matches no check of any scenario: see `go run ./cmd/lbmatrix list` and `lbmatrix explain`")
+		return errors.New("-run matches no check of any scenario: see `lbmatrix list` and `lbmatrix explain`")
 	case n.ran == 0:
 		return errors.New("nothing that -run selects could run here: the skipped tests say why")
 	}

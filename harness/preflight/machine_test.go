@@ -1,0 +1,102 @@
+// SPDX-License-Identifier: Apache-2.0
+// Copyright The lbmatrix Authors
+
+package preflight
+
+import (
+	"errors"
+	"os"
+	"path/filepath"
+	"strconv"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+	"golang.org/x/sys/unix"
+)
+
+// limited is a machine with a limit, of which some instances are free. A limit that
+// cannot be raised is a folder.
+func limited(t *testing.T, limit, free int) Inotify {
+	t.Helper()
+	root := t.TempDir()
+	file := filepath.Join(root, inotifyFile)
+	require.NoError(t, os.MkdirAll(filepath.Dir(file), 0o755))
+	require.NoError(t, os.WriteFile(file, []byte(strconv.Itoa(limit)+"\n"), 0o644))
+	left := free
+	return Inotify{root: root, open: func() (int, error) {
+		if left == 0 {
+			return -1, unix.EMFILE
+		}
+		left--
+		return unix.Dup(0)
+	}}
+}
+
+func TestInotifyIsRaised(t *testing.T) {
+	i := limited(t, 128, 0)
+	require.Nil(t, i.Check(3))
+	now, err := i.Limit()
+	require.NoError(t, err)
+	require.Equal(t, InotifyLimit, now)
+	i = limited(t, 8192, 0)
+	require.Nil(t, i.Check(3))
+	now, err = i.Limit()
+	require.NoError(t, err)
+	require.Equal(t, 8192, now, "never lowered")
+}
+
+func TestTooFewInotifyInstances(t *testing.T) {
+	if os.Geteuid() != 0 {
+		t.Skip("only root's count is that of the nodes")
+	}
+	for free, fits := range map[int]bool{119: false, 120: true} {
+		i := limited(t, 128, free)
+		// As in a container whose /proc/sys is read-only.
+		dir := filepath.Dir(filepath.Join(i.root, inotifyFile))
+		require.NoError(t, unix.Mount(dir, dir, "", unix.MS_BIND, ""))
+		t.Cleanup(func() { require.NoError(t, unix.Unmount(dir, 0)) })
+		require.NoError(t, unix.Mount("", dir, "", unix.MS_REMOUNT|unix.MS_BIND|unix.MS_RDONLY, ""))
+		u := i.Check(3)
+		if fits {
+			require.Nil(t, u)
+			continue
+		}
+		require.NotNil(t, u)
+		require.Contains(t, u.Missing[0], "3 nodes take some 120 inotify instances, and 119 are free")
+		require.Equal(t, "As root: sysctl -w fs.inotify.max_user_instances=512", u.Fix)
+	}
+}
+
+func TestFreeCountsAndClosesAgain(t *testing.T) {
+	fds := func() int {
+		all, err := os.ReadDir("/proc/self/fd")
+		require.NoError(t, err)
+		return len(all)
+	}
+	before := fds()
+	require.Equal(t, 5, ThisInotify().Free(5))
+	require.Equal(t, before, fds())
+}
+
+func TestRoom(t *testing.T) {
+	dir := t.TempDir()
+	free, err := Room(filepath.Join(dir, "not", "there", "yet"))
+	require.NoError(t, err)
+	require.Positive(t, free)
+	_, err = Room("/proc/self/nosuch\x00")
+	require.Error(t, err)
+	require.False(t, errors.Is(err, os.ErrNotExist))
+}
+
+func TestFullDisk(t *testing.T) {
+	if os.Geteuid() != 0 {
+		t.Skip("mounts a small disk")
+	}
+	dir := t.TempDir()
+	require.NoError(t, unix.Mount("tmpfs", dir, "tmpfs", 0, "size=1m"))
+	t.Cleanup(func() { require.NoError(t, unix.Unmount(dir, 0)) })
+	u := CheckRoom(filepath.Join(dir, "docker"), "Docker's disk")
+	require.NotNil(t, u)
+	require.Contains(t, u.Missing[0], "Docker's disk is full: 0.0 GB are free")
+	require.Contains(t, u.Fix, "docker system prune")
+}

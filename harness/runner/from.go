@@ -1,0 +1,61 @@
+// SPDX-License-Identifier: Apache-2.0
+// Copyright The lbmatrix Authors
+
+package runner
+
+import (
+	"context"
+
+	"github.com/lbmatrix/lbmatrix/harness/artifact"
+	"github.com/lbmatrix/lbmatrix/harness/scenario"
+)
+
+// Beside versions, a journal's header says where artifacts came from, under these names.
+const (
+	propertySource = "source"
+	ownMark        = "own "
+)
+
+// From says where artifacts come from.
+type From struct {
+	Source  artifact.Source // Auto is decided before the first cluster, and said
+	Mirrors []string        // HOST=TARGET
+	Pins    string          // file of the user's digests
+	Own     artifact.Own
+}
+
+// Options are those of an artifact store.
+func (f From) Options(progress func(artifact.Event)) artifact.Options {
+	return artifact.Options{Source: f.Source, Mirrors: f.Mirrors, Pins: f.Pins, Own: f.Own, Progress: progress}
+}
+
+// SetOf lists what a scenario's cluster runs.
+func SetOf(sc *scenario.Scenario) artifact.Set {
+	set := artifact.Set{Kubernetes: sc.Spec.Cluster.Kubernetes, Components: map[string]string{}}
+	for _, c := range sc.Spec.Components {
+		set.Components[c.Name] = c.Version
+	}
+	return set
+}
+
+// openStore decides once for all scenarios of the run: a matrix whose rows come from
+// different places compares nothing.
+func (r *execution) openStore(ctx context.Context) error {
+	if r.store != nil {
+		return nil
+	}
+	var sets []artifact.Set
+	for _, sc := range r.Scenarios {
+		sets = append(sets, SetOf(sc))
+	}
+	source, why, err := artifact.Decide(ctx, r.From.Options(nil), sets)
+	if err != nil {
+		return err
+	}
+	if why != "" {
+		r.note("%s", why)
+	}
+	r.From.Source = source
+	r.store, err = artifact.Open(r.From.Options(r.Artifacts))
+	return err
+}

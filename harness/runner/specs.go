@@ -1,0 +1,154 @@
+// SPDX-License-Identifier: Apache-2.0
+// Copyright The lbmatrix Authors
+
+package runner
+
+import (
+	"cmp"
+	"errors"
+	"fmt"
+	"os"
+	"slices"
+	"strings"
+
+	"github.com/lbmatrix/lbmatrix/harness/artifact"
+	"github.com/lbmatrix/lbmatrix/harness/component"
+	"github.com/lbmatrix/lbmatrix/harness/fault"
+	"github.com/lbmatrix/lbmatrix/harness/judge"
+	"github.com/lbmatrix/lbmatrix/harness/scenario"
+	"github.com/lbmatrix/lbmatrix/scenarios"
+)
+
+// mirrorsVariable names mirrors in the environment, separated by commas.
+const mirrorsVariable = "LBMATRIX_REGISTRY_MIRROR"
+
+// Specs say where artifacts come from as people write it: flags of the command line, and
+// the options of a Go test.
+type Specs struct {
+	Source, Pins string
+	Mirrors      []string // HOST=TARGET
+	Images       []string // COMPONENT[/IMAGE]=REFERENCE or =ARCHIVE
+	Charts       []string // COMPONENT=PATH
+	Sets         []string // COMPONENT.KEY=VALUE
+}
+
+// Read checks everything and returns all mistakes. Values are set in the scenarios.
+func (s Specs) Read(all []*scenario.Scenario) (From, error) {
+	from := From{Mirrors: s.Mirrors, Pins: s.Pins, Own: artifact.Own{Charts: map[string]string{}}}
+	if len(from.Mirrors) == 0 {
+		from.Mirrors = strings.FieldsFunc(os.Getenv(mirrorsVariable), func(r rune) bool { return r == ',' })
+	}
+	var errs []error
+	var err error
+	if from.Source, err = artifact.ParseSource(s.Source); err != nil {
+		errs = append(errs, err)
+	}
+	if err := artifact.CheckMirrors(from.Mirrors); err != nil {
+		errs = append(errs, err)
+	}
+	for _, spec := range s.Images {
+		own, err := artifact.ParseOwnImage(spec)
+		if err == nil {
+			err = usedBy(all, own.Component)
+		}
+		if err != nil {
+			errs = append(errs, err)
+			continue
+		}
+		from.Own.Images = append(from.Own.Images, own)
+	}
+	for _, spec := range s.Charts {
+		name, path, ok := strings.Cut(spec, "=")
+		if !ok || name == "" || path == "" {
+			errs = append(errs, fmt.Errorf("own chart %q: want COMPONENT=PATH", spec))
+			continue
+		}
+		if err := cmp.Or(usedBy(all, name), artifact.CheckChart(path)); err != nil {
+			errs = append(errs, fmt.Errorf("own chart %q: %w", spec, err))
+			continue
+		}
+		from.Own.Charts[name] = path
+	}
+	for _, spec := range s.Sets {
+		if err := setValue(all, spec); err != nil {
+			errs = append(errs, fmt.Errorf("set %q: %w", spec, err))
+		}
+	}
+	return from, errors.Join(errs...)
+}
+
+// setValue sets a value in every scenario that has the component.
+func setValue(all []*scenario.Scenario, spec string) error {
+	name, rest, ok := strings.Cut(spec, ".")
+	if !ok || name == "" || !strings.Contains(rest, "=") {
+		return errors.New("want COMPONENT.KEY=VALUE, for example metallb.speaker.logLevel=debug")
+	}
+	if err := usedBy(all, name); err != nil {
+		return err
+	}
+	for _, sc := range all {
+		for i := range sc.Spec.Components {
+			c := &sc.Spec.Components[i]
+			if c.Name != name {
+				continue
+			}
+			var err error
+			if c.Values, err = component.SetValue(c.Values, rest); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+// usedBy is an error where no scenario has a component: a build that nothing runs would
+// pass for one that was tested.
+func usedBy(all []*scenario.Scenario, name string) error {
+	var known []string
+	for _, sc := range all {
+		for _, c := range sc.Spec.Components {
+			if c.Name == name {
+				return nil
+			}
+			if !slices.Contains(known, c.Name) {
+				known = append(known, c.Name)
+			}
+		}
+	}
+	return fmt.Errorf("no scenario of this run has a component %q; %s", name, scenario.Suggest(name, known))
+}
+
+// LoadOptions are what scenario files are checked against.
+func LoadOptions() scenario.Options {
+	return scenario.Options{Mutations: fault.Names(), Checks: judge.IDs()}
+}
+
+// Choose loads scenarios of the catalogue by name, and files; all of the catalogue where
+// neither is given. It returns all mistakes.
+func Choose(names, files []string) ([]*scenario.Scenario, error) {
+	opts := LoadOptions()
+	if len(names)+len(files) == 0 {
+		return scenarios.All(opts)
+	}
+	var all []*scenario.Scenario
+	var errs []error
+	for _, n := range names {
+		sc, err := scenarios.Get(n, opts)
+		all, errs = append(all, sc), append(errs, err)
+	}
+	for _, file := range files {
+		sc, err := scenario.LoadFile(file, opts)
+		all, errs = append(all, sc), append(errs, err)
+	}
+	if err := errors.Join(errs...); err != nil {
+		return nil, err
+	}
+	seen := map[string]bool{}
+	for _, sc := range all {
+		if seen[sc.Metadata.Name] { // both would want the same folder
+			return nil, fmt.Errorf("scenario %s is named twice", sc.Metadata.Name)
+		}
+		seen[sc.Metadata.Name] = true
+	}
+	return all, nil
+}
