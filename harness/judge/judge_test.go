@@ -559,10 +559,18 @@ func TestWorlds(t *testing.T) {
 			},
 			map[string]string{"throughput": "p50-ratio"},
 		},
-		"a fifth of the transfers takes four times as long": {
+		"a few transfers are held up": {
 			func(w *world) {
 				for i := range 4 {
 					w.transfers["vip"][5*i] *= 4
+				}
+			},
+			nil,
+		},
+		"a third of the transfers takes four times as long": {
+			func(w *world) {
+				for i := range 7 {
+					w.transfers["vip"][2*i] *= 4
 				}
 			},
 			map[string]string{"throughput": "p90-ratio"},

@@ -253,36 +253,6 @@ func detectableShare(n int) float64 {
 	return 1 - math.Pow(0.01, 1/float64(n))
 }
 
-// findings are what the sweep heard beyond the question of who answers for a VIP.
-func (s sweep) findings() []Finding {
-	var out []Finding
-	tell := func(format string, args ...any) {
-		out = append(out, Finding{Component: "segment", Message: fmt.Sprintf(format, args...)})
-	}
-	for _, mac := range slices.Sorted(maps.Keys(s.foreign)) {
-		tell("replies that claim %s came in frames from %s", mac, s.foreign[mac])
-	}
-	for _, t := range s.targets {
-		switch t.Kind {
-		case journal.TargetUnassigned:
-			if macs := s.macs(t.Address); len(macs) > 0 {
-				tell("%s belongs to nobody and is answered by %s: proxy ARP?", t.Address, s.describe(macs))
-			}
-		case journal.TargetNodeAddress:
-			if macs := s.macs(t.Address); len(macs) > 1 {
-				tell("%s is the address of node %s and is answered by %s", t.Address, t.Node, s.describe(macs))
-			}
-		case journal.TargetVIP:
-			for _, mac := range slices.Sorted(maps.Keys(s.claims[t.Address])) {
-				if s.replies[t.Address][mac] == 0 {
-					tell("%s (%s) was announced, though never answered for, by %s", t.Address, t.Service, s.name(mac))
-				}
-			}
-		}
-	}
-	return out
-}
-
 func startArgs[T any](run journal.Run) (T, error) {
 	var v T
 	if err := json.Unmarshal(run.Start.Args, &v); err != nil {

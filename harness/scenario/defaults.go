@@ -39,7 +39,7 @@ func (l *Limits) setDefaults() {
 	l.LatencyRequests = cmp.Or(l.LatencyRequests, 1000)
 	l.InClusterRequests = cmp.Or(l.InClusterRequests, 40)
 	l.Exchanges = cmp.Or(l.Exchanges, 20)
-	l.Transfers = cmp.Or(l.Transfers, 20)
+	l.Transfers = cmp.Or(l.Transfers, 40)
 	l.LatencyRatioP50 = cmp.Or(l.LatencyRatioP50, 1.5)
 	l.LatencyRatioP90 = cmp.Or(l.LatencyRatioP90, 3)
 	l.TransferRatioP50 = cmp.Or(l.TransferRatioP50, 1.5)

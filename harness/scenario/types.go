@@ -129,7 +129,7 @@ type Limits struct {
 	LatencyRequests   int      `yaml:"latencyRequests,omitempty" json:"latencyRequests,omitempty" jsonschema:"measured requests per path in the latency observation, 200 to 1000000, default 1000"`
 	InClusterRequests int      `yaml:"inClusterRequests,omitempty" json:"inClusterRequests,omitempty" jsonschema:"requests per VIP from each node and each chosen pod in the in-cluster observation, 10 to 10000, default 40"`
 	Exchanges         int      `yaml:"exchanges,omitempty" json:"exchanges,omitempty" jsonschema:"datagrams of each size, and large responses, in the payloads observation, 5 to 1000, default 20"`
-	Transfers         int      `yaml:"transfers,omitempty" json:"transfers,omitempty" jsonschema:"large responses per path in the throughput observation, 10 to 1000, default 20"`
+	Transfers         int      `yaml:"transfers,omitempty" json:"transfers,omitempty" jsonschema:"large responses per path in the throughput observation, 10 to 1000, default 40"`
 	MaxErrorRatio     float64  `yaml:"maxErrorRatio,omitempty" json:"maxErrorRatio,omitempty" jsonschema:"failed requests over all requests that a traffic check allows, 0 to 1, default 0"`
 	LatencyRatioP50   float64  `yaml:"latencyRatioP50,omitempty" json:"latencyRatioP50,omitempty" jsonschema:"allowed p50 through the VIP over p50 through the NodePort, above 1, default 1.5"`
 	LatencyRatioP90   float64  `yaml:"latencyRatioP90,omitempty" json:"latencyRatioP90,omitempty" jsonschema:"allowed p90 through the VIP over p90 through the NodePort, above 1, default 3"`

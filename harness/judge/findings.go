@@ -12,6 +12,36 @@ import (
 	"github.com/lbmatrix/lbmatrix/harness/journal"
 )
 
+// findings are what the sweep heard beyond the question of who answers for a VIP.
+func (s sweep) findings() []Finding {
+	var out []Finding
+	tell := func(format string, args ...any) {
+		out = append(out, Finding{Component: "segment", Message: fmt.Sprintf(format, args...)})
+	}
+	for _, mac := range slices.Sorted(maps.Keys(s.foreign)) {
+		tell("replies that claim %s came in frames from %s", mac, s.foreign[mac])
+	}
+	for _, t := range s.targets {
+		switch t.Kind {
+		case journal.TargetUnassigned:
+			if macs := s.macs(t.Address); len(macs) > 0 {
+				tell("%s belongs to nobody and is answered by %s: proxy ARP?", t.Address, s.describe(macs))
+			}
+		case journal.TargetNodeAddress:
+			if macs := s.macs(t.Address); len(macs) > 1 {
+				tell("%s is the address of node %s and is answered by %s", t.Address, t.Node, s.describe(macs))
+			}
+		case journal.TargetVIP:
+			for _, mac := range slices.Sorted(maps.Keys(s.claims[t.Address])) {
+				if s.replies[t.Address][mac] == 0 {
+					tell("%s (%s) was announced, though never answered for, by %s", t.Address, t.Service, s.name(mac))
+				}
+			}
+		}
+	}
+	return out
+}
+
 // restless says that the sweep began although the answers had not been the same for as
 // long as wanted.
 func (s sweep) restless() bool { return s.settle != nil && !s.settle.Stable }
