@@ -8,6 +8,7 @@
 package selftest
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -48,6 +49,7 @@ type World struct {
 type Options struct {
 	Worlds []World                                  // nil: Worlds()
 	Dir    string                                   // journals stay there, one folder a world; empty: nowhere
+	Tries  int                                      // how often one world is built at most; 0: 3
 	Conn   func(ether.Conn) ether.Conn              // stands between the arp instrument and its socket
 	Judge  func(j judge.Cell) judge.Cell            // changes what a check says
 	Done   func(world World, elapsed time.Duration) // called as worlds end, one at a time
@@ -157,8 +159,8 @@ const (
 	// stoodStill is how long the process must have waited for a core for a world to be
 	// built again. Worlds answer in this process, and requests have 2.9 s.
 	stoodStill = 250 * time.Millisecond
-	// tries bounds how often one world is built.
-	tries = 3
+	// defaultTries bounds how often one world is built.
+	defaultTries = 3
 )
 
 // settled measures a world until its cells are as wanted or the machine cannot be why
@@ -170,7 +172,7 @@ func (o Options) settled(ctx context.Context, w World, dir string) ([]Cell, int,
 		cells, err := o.world(ctx, w, dir)
 		waited := stop()
 		right := !slices.ContainsFunc(cells, func(c Cell) bool { return !c.OK })
-		if err != nil || right || waited < stoodStill || n+1 == tries {
+		if err != nil || right || waited < stoodStill || n+1 >= cmp.Or(o.Tries, defaultTries) {
 			return cells, n, err
 		}
 	}
