@@ -59,7 +59,7 @@ func TestProbeByHand(t *testing.T) {
 			}
 			require.NoError(t, err)
 		}
-		probe := []string{"probe", family.instrument, "--iface", world.Interface, "--count", "5", "--interval", "5ms", "--settle", "300ms", "--vip"}
+		probe := []string{"probe", family.instrument, "--iface", world.Interface, "--count", "5", "--interval", "5ms", "--settle", "1s", "--vip"}
 		code, out := onHost(t, client, append(probe, family.single, "-o", "json")...)
 		require.Equal(t, report.ExitOK, code)
 		var summary struct {

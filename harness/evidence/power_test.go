@@ -116,12 +116,12 @@ func TestNoFalseAlarm(t *testing.T) {
 		worlds = append(worlds, w)
 	}
 	begin := time.Now()
-	report, err := selftest.Run(t.Context(), selftest.Options{Worlds: worlds, Dir: t.TempDir()})
+	report, err := selftest.Run(t.Context(), selftest.Options{Worlds: worlds, Dir: t.TempDir(), Tries: 1})
 	require.NoError(t, err)
 	for _, c := range report.Cells {
 		require.True(t, c.OK, "%+v", c)
 	}
-	t.Logf("%d healthy worlds, %d verdicts, %d false alarms, in %.0f s", n, len(report.Cells), report.Wrong, time.Since(begin).Seconds())
+	t.Logf("%d healthy worlds, %d verdicts, %d false alarms, each world built once, in %.0f s", n, len(report.Cells), report.Wrong, time.Since(begin).Seconds())
 }
 
 // otherTool is a program that asks who has an address.

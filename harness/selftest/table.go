@@ -84,6 +84,9 @@ func Table(w io.Writer, r Report, worlds []World) error {
 	if r.Wrong > 0 {
 		verdict = fmt.Sprintf("%d NOT as expected: do not trust this lbmatrix on this machine", r.Wrong)
 	}
+	if r.Again > 0 {
+		fmt.Fprintf(&out, "this machine stood still for %d ms or more: %d worlds were built again\n", stoodStill.Milliseconds(), r.Again)
+	}
 	fmt.Fprintf(&out, "%d cells in %d worlds: %s, in %.1f s\n", len(r.Cells), r.Worlds, verdict, (time.Duration(r.ElapsedMS) * time.Millisecond).Seconds())
 	_, err := io.WriteString(w, out.String())
 	return err

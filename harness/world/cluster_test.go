@@ -44,6 +44,9 @@ func newPair(t *testing.T, b world.Behaviour) pair {
 	return p
 }
 
+// lost is how long a request waits that nobody is to answer.
+const lost = time.Second
+
 // ask loads an address from the client and returns the totals and who answered.
 func (p pair) ask(t *testing.T, c load.Config) (probe.LoadTotals, probe.LoadPeers) {
 	t.Helper()
@@ -54,9 +57,11 @@ func (p pair) ask(t *testing.T, c load.Config) (probe.LoadTotals, probe.LoadPeer
 		c.Count = 40
 	}
 	if c.Rate == 0 {
-		c.Rate = 400
+		c.Rate = 200
 	}
-	c.Timeout = time.Second
+	if c.Timeout == 0 {
+		c.Timeout = 20 * time.Second // a busy machine is slow, and loses nothing
+	}
 	var out bytes.Buffer
 	require.NoError(t, load.Run(t.Context(), c, stream.NewWriter(&out)))
 	records, err := stream.Read(&out)
@@ -103,7 +108,7 @@ func TestTranslatedPath(t *testing.T) {
 		}
 	}
 	require.NoError(t, p.nodes[0].Sysctl("net.ipv4.ip_forward", "0"))
-	totals, _ := p.ask(t, load.Config{Mode: probe.ModeHTTPNew, Targets: target("10.99.0.40:80"), Count: 4})
+	totals, _ := p.ask(t, load.Config{Mode: probe.ModeHTTPNew, Targets: target("10.99.0.40:80"), Count: 4, Timeout: lost})
 	require.Zero(t, totals.OK, "all pods are behind a router that does not forward")
 }
 
@@ -155,10 +160,14 @@ func TestLongPacketsAndFirstSegmentsAreLost(t *testing.T) {
 	require.NoError(t, p.nodes[0].DropLonger(1400))
 	const headers = 28 // IPv4 and UDP
 	for payload, want := range map[int]int64{1400 - headers: 10, 1401 - headers: 0} {
-		totals, _ := p.ask(t, load.Config{Mode: probe.ModeUDPEcho, Targets: target("10.99.0.40:82"), Count: 10, Payload: payload})
+		c := load.Config{Mode: probe.ModeUDPEcho, Targets: target("10.99.0.40:82"), Count: 10, Payload: payload}
+		if want == 0 {
+			c.Timeout = lost
+		}
+		totals, _ := p.ask(t, c)
 		require.Equal(t, want, totals.OK, "%d bytes", payload+headers)
 	}
-	totals, _ := p.ask(t, load.Config{Mode: probe.ModeTCPConnect, Targets: target("10.99.0.40:80"), Count: 5})
+	totals, _ := p.ask(t, load.Config{Mode: probe.ModeTCPConnect, Targets: target("10.99.0.40:80"), Count: 5, Timeout: lost})
 	require.EqualValues(t, 5, totals.ErrorKinds[probe.ErrorTimeout])
 }
 
@@ -173,7 +182,9 @@ func TestStaleNeighbourEntry(t *testing.T) {
 	next := respond(t, p.nodes[1].Host, world.Script{Addresses: []netip.Addr{vip}})
 	p.announce.Switch(false)
 	require.NoError(t, p.nodes[0].Disconnect()) // it is dead, and the client does not know
+	c.Timeout = lost
 	totals, _ = p.ask(t, c)
+	c.Timeout = 0
 	require.Zero(t, totals.OK, "the client's entry still leads to the dead node")
 	require.NoError(t, next.Announce(vip))
 	totals, _ = p.ask(t, c)
@@ -213,9 +224,10 @@ func TestInsideTheCluster(t *testing.T) {
 	p := newPair(t, world.Behaviour{})
 	service := world.Service{VIP: vip, Port: 80, Pods: p.pods}
 	require.NoError(t, p.nodes[0].Serve(service))
-	c := load.Config{Mode: probe.ModeHTTPNew, Targets: target("10.99.0.40:80"), Count: 10, Dial: p.nodes[0].Dial}
+	c := load.Config{Mode: probe.ModeHTTPNew, Targets: target("10.99.0.40:80"), Count: 10, Dial: p.nodes[0].Dial, Timeout: lost}
 	totals, _ := p.ask(t, c)
 	require.Zero(t, totals.OK)
+	c.Timeout = 0
 	for _, n := range p.nodes {
 		require.NoError(t, n.ServeInside(service))
 	}

@@ -65,7 +65,7 @@ func ask(t *testing.T, observer *world.Host, count int, meanwhile func(), target
 	done := make(chan error, 1)
 	go func() {
 		done <- arp.Run(context.WithoutCancel(t.Context()), arp.Config{
-			Conn: conn, Targets: targets, Count: count, Interval: 5 * time.Millisecond, Settle: 300 * time.Millisecond,
+			Conn: conn, Targets: targets, Count: count, Interval: 5 * time.Millisecond, Settle: time.Second,
 		}, stream.NewWriter(&out))
 	}()
 	if meanwhile != nil {
@@ -190,7 +190,7 @@ func TestNeighbourDiscovery(t *testing.T) {
 	require.NoError(t, r.Announce(both)) // queued before the first probe
 	var out bytes.Buffer
 	require.NoError(t, ndp.Run(t.Context(), ndp.Config{
-		Conn: conn, Targets: []netip.Addr{both, proxied, nobody, kernel.Address}, Count: 10, Interval: 10 * time.Millisecond, Settle: 300 * time.Millisecond,
+		Conn: conn, Targets: []netip.Addr{both, proxied, nobody, kernel.Address}, Count: 10, Interval: 10 * time.Millisecond, Settle: time.Second,
 	}, stream.NewWriter(&out)))
 	records, err := stream.Read(&out)
 	require.NoError(t, err)
