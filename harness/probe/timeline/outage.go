@@ -14,6 +14,8 @@ type Outage struct {
 	FromNS     int64          `json:"fromNS"`     // the first failed probe was sent
 	ToNS       int64          `json:"toNS"`       // the first of the successes was sent; the run's end where there was none
 	LengthNS   int64          `json:"lengthNS"`   // ToNS - FromNS
+	AtLeastNS  int64          `json:"atLeastNS"`  // from the first to the last failed probe: no service at either
+	AtMostNS   int64          `json:"atMostNS"`   // from the last success before to the first after; 0 is not known: one of them is missing
 	LastOKNS   int64          `json:"lastOKNS"`   // the last success before it was sent; 0 is none: the run began with it
 	FirstProbe int64          `json:"firstProbe"` // that failed
 	LastProbe  int64          `json:"lastProbe"`
@@ -27,9 +29,10 @@ type Outage struct {
 // successes one after the other end an outage; endNS is when the run ended.
 //
 // A probe that was not sent is neither: it starts no outage, but it does break a row of
-// successes. An interval is thus known to within one interval of the probes at each end:
-// service stopped between LastOKNS and FromNS, and came back between the probe before
-// ToNS and ToNS.
+// successes. An outage is thus known to within one interval of the probes at each end, or
+// what a client that is late makes of an interval: service stopped after LastOKNS, and
+// came back after the last failed probe. AtLeastNS and AtMostNS bound it, but for what a
+// probe takes from being noted as sent to leaving the host.
 func Outages(probes []probe.WatchProbe, n int, endNS int64) []Outage {
 	out := []Outage{}
 	var open *Outage
@@ -43,7 +46,7 @@ func Outages(probes []probe.WatchProbe, n int, endNS int64) []Outage {
 			if open == nil {
 				open = &Outage{Traffic: p.Traffic, FromNS: p.SentNS, LastOKNS: lastOK, FirstProbe: p.Probe, Errors: map[string]int{}}
 			}
-			open.LastProbe = p.Probe
+			open.LastProbe, open.AtLeastNS = p.Probe, p.SentNS-open.FromNS
 			open.Failed++
 			open.Errors[p.ErrorKind]++
 			row = 0
@@ -73,6 +76,9 @@ func Outages(probes []probe.WatchProbe, n int, endNS int64) []Outage {
 
 func (o *Outage) closed() Outage {
 	o.LengthNS = o.ToNS - o.FromNS
+	if o.Ended && o.LastOKNS != 0 {
+		o.AtMostNS = o.ToNS - o.LastOKNS
+	}
 	return *o
 }
 

@@ -59,6 +59,9 @@ func (t Timeline) lines() []line {
 	for _, r := range t.Traffic {
 		for _, o := range r.Outages {
 			text := fmt.Sprintf("outage of %s, %d probes failed (%s)", millis(o.LengthNS), o.Failed, kinds(o.Errors))
+			if o.AtMostNS > 0 {
+				text += fmt.Sprintf("; it was %s to %s", millis(o.AtLeastNS), millis(o.AtMostNS))
+			}
 			if !o.Ended {
 				text += ", not over"
 			}

@@ -59,6 +59,10 @@ func TestOutages(t *testing.T) {
 	}
 	require.EqualValues(t, 2e6, Outages(history("..xxx..."), 3, 0)[0].LastOKNS)
 	require.Zero(t, Outages(history("xxx..."), 3, 0)[0].LastOKNS)
+	require.Zero(t, Outages(history("xxx..."), 3, 0)[0].AtMostNS)
+	require.Zero(t, Outages(history("..xxx"), 3, 9e6)[0].AtMostNS)
+	certain := Outages(history("..xx.x..."), 3, 0)[0]
+	require.Equal(t, [3]int64{3e6, 4e6, 5e6}, [3]int64{certain.AtLeastNS, certain.LengthNS, certain.AtMostNS})
 }
 
 // Elided is what watch writes of a history: all but the successes that are far from a
@@ -99,6 +103,9 @@ func TestOutagesOfElidedHistories(t *testing.T) {
 		for _, o := range whole {
 			if o.FromNS < at || o.ToNS <= o.FromNS || o.LastOKNS >= o.FromNS {
 				t.Fatalf("%+v after %d", o, at)
+			}
+			if o.AtLeastNS > o.LengthNS || o.AtMostNS != 0 && o.AtMostNS < o.LengthNS {
+				t.Fatalf("%+v", o)
 			}
 			at = o.ToNS
 		}
