@@ -11,6 +11,7 @@ package pace
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"os/exec"
 	"time"
@@ -33,7 +34,9 @@ func Measure(ctx context.Context, n int) (time.Duration, error) {
 	var least time.Duration
 	for i := range max(n, 1) {
 		began := time.Now()
-		count()
+		if count() == 0 {
+			return 0, errors.New("measure pace: the map holds nothing")
+		}
 		for range processes {
 			if err := exec.CommandContext(ctx, program).Run(); err != nil {
 				return 0, fmt.Errorf("measure pace: run %s: %w", program, err)
