@@ -47,7 +47,7 @@ type Options struct {
 	Worker    []string
 	WorkerEnv []string
 	// Program is the lbmatrix that runs in guests; "" builds it.
-	Program string
+	Program   string
 	Progress  func(plan.Event)
 	Artifacts func(artifact.Event)
 	// Note tells a person something between the steps.
