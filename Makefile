@@ -84,6 +84,11 @@ bench: ## run the benchmarks into results/bench.txt; BASE=old.txt compares
 evidence: docker ## run the longer proofs (kill -9 in each stage, bring-up time); resumable
 	@RESULTS="$(RESULTS)" SOURCE="$(SOURCE)" .ci/evidence $(ARGS)
 
+.PHONY: evidence-netns
+evidence-netns: build ## run the longer proofs of clusters on namespaces (cycles, kill -9, first answer); resumable
+	@.ci/need ip=iproute2 nsenter=util-linux curl=curl iptables=iptables nft=nftables jq=jq
+	@RESULTS="$(RESULTS)" SOURCE="$(SOURCE)" .ci/evidence-netns $(ARGS)
+
 .PHONY: images
 images: docker ## build the software under test and bake the node images
 	@bin/lbmatrix images bake --source $(SOURCE) $(ARGS) $(SCENARIOS)

@@ -30,6 +30,7 @@ type worker struct {
 	done    int
 	env     *observe.Env
 	world   *world
+	began   time.Time
 }
 
 // Work runs one scenario to its end. It returns an error only where it could not
@@ -40,7 +41,7 @@ type worker struct {
 func Work(ctx context.Context, c Config, stdout, log io.Writer) (err error) {
 	w := &worker{
 		Config: c, log: log, steps: Steps(c.Scenario, c.SkipMutations),
-		events: &emitter{w: stdout, scenario: c.Scenario.Metadata.Name},
+		events: &emitter{w: stdout, scenario: c.Scenario.Metadata.Name}, began: time.Now(),
 	}
 	header, err := Header(c)
 	if err != nil {

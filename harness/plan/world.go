@@ -166,6 +166,9 @@ func (w *worker) deploy(ctx context.Context) error {
 	if err := w.journal.Write(journal.KindTopology, w.env.Topology); err != nil {
 		return err
 	}
+	if err := w.firstAnswer(ctx, services[component.EchoCluster]); err != nil {
+		return err
+	}
 	return w.pinRemote(ctx, echo, services[component.EchoRemote].VIP.String())
 }
 

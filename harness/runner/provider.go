@@ -77,6 +77,9 @@ func choose(ctx context.Context, asked string, sc *scenario.Scenario, from daemo
 	if asked == ProviderAuto && !from.named && errors.Is(err, docker.ErrNoDaemon) {
 		return choice{provider: scenario.ProviderNetns, why: "no Docker daemon answers"}, nil
 	}
+	if needs == scenario.ProviderKind && !from.named && errors.Is(err, docker.ErrNoDaemon) {
+		return choice{}, lacks(fmt.Sprintf("it needs a cluster of provider %s: %v", needs, err), "Run `make matrix`, which starts a Docker daemon (Debian, root)")
+	}
 	return choice{}, err
 }
 

@@ -31,10 +31,10 @@ func TestProviderIsChosen(t *testing.T) {
 		"asked for kind, none":          {"kind", scenario.ProviderAny, scenario.CNIStatic, none, "", "no docker daemon"},
 		"asked for kind":                {"kind", scenario.ProviderAny, scenario.CNIStatic, answers, "kind", "--provider"},
 		"needs netns, daemon or not":    {ProviderAuto, scenario.ProviderNetns, scenario.CNIStatic, answers, "netns", "the scenario needs it"},
-		"needs kind, none":              {ProviderAuto, scenario.ProviderKind, scenario.CNIStatic, none, "", "no docker daemon"},
+		"needs kind, none":              {ProviderAuto, scenario.ProviderKind, scenario.CNIStatic, none, "", "make matrix"},
 		"needs kind, asked for netns":   {"netns", scenario.ProviderKind, scenario.CNIStatic, answers, "", "it needs a cluster of provider kind"},
 		"Cilium needs kind, says none":  {"netns", scenario.ProviderAny, scenario.CNICilium, answers, "", "make matrix"},
-		"Cilium where no daemon is":     {ProviderAuto, scenario.ProviderAny, scenario.CNICilium, none, "", "no docker daemon"},
+		"Cilium where no daemon is":     {ProviderAuto, scenario.ProviderAny, scenario.CNICilium, none, "", "it needs a cluster of provider kind"},
 		"needs netns, asked for kind":   {"kind", scenario.ProviderNetns, scenario.CNIStatic, answers, "", "it needs a cluster of provider netns"},
 		"Cilium where a daemon answers": {ProviderAuto, scenario.ProviderAny, scenario.CNICilium, answers, "kind", "the scenario needs it"},
 	} {

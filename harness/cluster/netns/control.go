@@ -153,7 +153,7 @@ func (c *Cluster) registerNodes(ctx context.Context) error {
 					Type: corev1.NodeReady, Status: corev1.ConditionTrue, Reason: "Namespaces", Message: "a machine of Linux namespaces; there is no kubelet",
 					LastHeartbeatTime: metav1.Now(), LastTransitionTime: metav1.Now(),
 				}},
-				NodeInfo: corev1.NodeSystemInfo{KubeletVersion: "none", KubeProxyVersion: c.o.Scenario.Spec.Cluster.Kubernetes, OperatingSystem: "linux"},
+				NodeInfo: corev1.NodeSystemInfo{KubeletVersion: "none", OperatingSystem: "linux"},
 			},
 		}
 		if n.ControlPlane() {

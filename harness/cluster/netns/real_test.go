@@ -51,20 +51,22 @@ func TestClusterComesUpAndGoes(t *testing.T) {
 	require.NoError(t, err)
 	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 	defer cancel()
+	begin := time.Now()
 	c, err := Create(ctx, Options{Name: "lbm-test", Scenario: sc, Programs: found, Ledger: l, Dir: t.TempDir(), Log: os.Stderr, Progress: func(s string) { t.Log(s) }})
 	if c != nil {
 		t.Cleanup(func() {
+			begin := time.Now()
 			require.NoError(t, c.Delete(context.WithoutCancel(ctx)))
+			t.Logf("deleted after %dms", time.Since(begin).Milliseconds())
 			require.NoError(t, c.WaitGone(ctx))
 			require.NoError(t, l.Close(false))
 		})
 	}
 	require.NoError(t, err)
-	begin := time.Now()
 	require.NoError(t, c.WaitReady(ctx))
-	t.Log("kube-proxy ready after", time.Since(begin))
+	t.Logf("Services ready after %dms", time.Since(begin).Milliseconds())
 	for _, tm := range c.Timings() {
-		t.Log(tm.Name, tm.Elapsed)
+		t.Logf("%s %dms", tm.Name, tm.Elapsed.Milliseconds())
 	}
 	nodes, err := c.Nodes(ctx)
 	require.NoError(t, err)
