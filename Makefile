@@ -39,7 +39,7 @@ tool = $(GO) tool -modfile=.github/tools/go.mod
 
 .PHONY: help
 help: ## print this list
-	@awk 'BEGIN { FS = ":.*## " } /^[a-z0-9-]+:.*## / { printf "  %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk 'BEGIN { FS = ":.*## " } /^[a-z0-9-]+:.*## / { printf "  %-20s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 	@echo "Variables: SET=all|ci SCENARIOS=\"...\" SOURCE=auto|registry|go-module RESULTS=DIR ARGS=\"...\""
 
 .PHONY: build
@@ -81,13 +81,27 @@ bench: ## run the benchmarks into results/bench.txt; BASE=old.txt compares
 	@$(tool) benchstat $(BASE) $(RESULTS)/bench.txt
 
 .PHONY: evidence
-evidence: docker ## run the longer proofs (kill -9 in each stage, bring-up time); resumable
+evidence: docker ## run the longer proofs (kill points, bring-up time); resumable
 	@RESULTS="$(RESULTS)" SOURCE="$(SOURCE)" .ci/evidence $(ARGS)
 
 .PHONY: evidence-netns
 evidence-netns: build ## run the longer proofs of clusters on namespaces (cycles, kill -9, first answer); resumable
 	@.ci/need ip=iproute2 nsenter=util-linux curl=curl iptables=iptables nft=nftables jq=jq
 	@RESULTS="$(RESULTS)" SOURCE="$(SOURCE)" .ci/evidence-netns $(ARGS)
+
+.PHONY: evidence-kill
+evidence-kill: docker ## end runs, workers, instruments and the daemon at 25 points; resumable
+	@RESULTS="$(RESULTS)" SOURCE="$(SOURCE)" .ci/evidence kill
+
+.PHONY: evidence-instruments
+evidence-instruments: build ## measure what the ARP instrument sees, beside arping and tcpdump; resumable (root)
+	@GO="$(GO)" RESULTS="$(RESULTS)" .ci/evidence-instruments $(ARGS)
+
+.PHONY: evidence-load
+evidence-load: ## measure the traffic instruments (lateness, wrk, memory, stall, outages); resumable
+	@.ci/need ip=iproute2 wrk=wrk jq=jq cyclictest=rt-tests
+	@CGO_ENABLED=0 $(GO) build -trimpath -ldflags="-s -w" -o bin/lbprobe ./cmd/lbprobe
+	@RESULTS="$(RESULTS)" GO="$(GO)" .ci/evidence-load $(ARGS)
 
 .PHONY: images
 images: docker ## build the software under test and bake the node images

@@ -4,7 +4,7 @@
 // Package e2e runs the matrix as Go tests: every scenario is a feature of
 // e2e-framework, every cell of the matrix an assessment.
 //
-//	go test ./e2e -run 'TestMatrix/kube-proxy-iptables-metallb-l2/single-responder' -timeout 60m -count=1 -v
+//	go test ./e2e -run 'TestMatrix/^kube-proxy-iptables-metallb-l2$/^single-responder$' -timeout 60m -count=1 -v
 //
 // The scenario runs as a whole, in a worker process, whatever -run selects: proof and
 // observations are never left out. The package holds no logic of its own; it maps the

@@ -9,9 +9,14 @@ import (
 	"time"
 )
 
-// needed is the least time a scenario gets: bring-up, observations and mutations
-// take about two minutes warm, and building the artifacts up to 25 cold.
-const needed = 30 * time.Minute
+// needed is the least time that must be left when the tests begin: bring-up,
+// observations and mutations take about two minutes warm, and building the artifacts up to
+// 25 cold. neededAgain is what must be left when another scenario begins: most of what it
+// runs is built by then.
+const (
+	needed      = 30 * time.Minute
+	neededAgain = 15 * time.Minute
+)
 
 // commandLine is the right way to start the tests.
 const commandLine = "go test ./e2e -run TestMatrix -timeout 60m -count=1 -v"
@@ -19,12 +24,20 @@ const commandLine = "go test ./e2e -run TestMatrix -timeout 60m -count=1 -v"
 // refuse says why this way of running the tests would mislead, or nil. A deadline in
 // the middle of a run would kill it, and a cached result proves nothing about today.
 func refuse(now, deadline time.Time, limited bool, testlog string) error {
-	if limited && deadline.Sub(now) < needed {
-		return fmt.Errorf("the deadline is %s away and a run may take %s: use `%s`",
-			deadline.Sub(now).Round(time.Second), needed, commandLine)
+	if err := inTime(now, deadline, limited, needed); err != nil {
+		return err
 	}
 	if testlog != "" {
 		return fmt.Errorf("go test may answer from its cache the next time: use `%s`", commandLine)
+	}
+	return nil
+}
+
+// inTime says whether enough time is left.
+func inTime(now, deadline time.Time, limited bool, needed time.Duration) error {
+	if left := deadline.Sub(now); limited && left < needed {
+		return fmt.Errorf("the deadline is %s away and a run may take %s: use `%s`, with a longer -timeout where many scenarios run",
+			left.Round(time.Second), needed, commandLine)
 	}
 	return nil
 }

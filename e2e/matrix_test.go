@@ -63,6 +63,11 @@ func TestMatrix(t *testing.T) {
 func feature(sc *scenario.Scenario, n *tally) features.Feature {
 	var matrix report.Matrix
 	f := features.New(sc.Metadata.Name).Setup(func(ctx context.Context, t *testing.T, _ *envconf.Config) context.Context {
+		deadline, limited := t.Deadline()
+		if err := inTime(time.Now(), deadline, limited, neededAgain); err != nil {
+			t.Errorf("run %s: %v", sc.Metadata.Name, err) // not Fatal, for the same reason
+			return ctx
+		}
 		m, err := execute(ctx, t, sc)
 		if err != nil {
 			// Not Fatal: a set-up that stops skips the assessments, which then look fine.

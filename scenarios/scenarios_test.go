@@ -70,8 +70,8 @@ func TestKubeProxyIPTablesMetalLBL2(t *testing.T) {
 	s, err := scenarios.Get("kube-proxy-iptables-metallb-l2", scenario.Options{})
 	require.NoError(t, err)
 	assert.Equal(t, scenario.DataPlane{Proxy: scenario.ProxyIPTables, Forwarding: scenario.ForwardingSNAT}, s.Spec.DataPlane)
-	assert.Equal(t, 50, s.Spec.Limits.ARPProbes)
+	assert.Equal(t, 460, s.Spec.Limits.ARPProbes)
 	assert.Equal(t, map[string]any{"enabled": false}, s.Spec.Components[0].Values["frrk8s"])
-	require.Len(t, s.Spec.Mutations, 2)
-	assert.Len(t, s.Spec.Mutations[0].Expect[1].Consequences, 8)
+	require.Len(t, s.Spec.Mutations, 6)
+	assert.Len(t, s.Spec.Mutations[0].Expect[1].Consequences, 10)
 }

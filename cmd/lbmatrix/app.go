@@ -81,7 +81,7 @@ failed; 4 what was asked for did not run.`,
 	}
 	root.AddCommand(
 		a.runCommand(), a.listCommand(), a.explainCommand(), a.judgeCommand(), a.reportCommand(), a.cleanCommand(),
-		a.doctorCommand(), a.imagesCommand(), a.probeCommand(), a.dockerCommand(), a.vmCommand(), a.versionCommand(),
+		a.doctorCommand(), a.imagesCommand(), a.probeCommand(), a.selftestCommand(), a.dockerCommand(), a.vmCommand(), a.versionCommand(),
 	)
 	return root
 }

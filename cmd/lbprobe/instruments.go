@@ -8,6 +8,7 @@ import (
 	"errors"
 	"flag"
 	"fmt"
+	"io"
 	"net/netip"
 	"os"
 	"strings"
@@ -19,9 +20,13 @@ import (
 	"github.com/lbmatrix/lbmatrix/harness/probe/forward"
 	"github.com/lbmatrix/lbmatrix/harness/probe/idle"
 	"github.com/lbmatrix/lbmatrix/harness/probe/load"
+	"github.com/lbmatrix/lbmatrix/harness/probe/ndp"
 	"github.com/lbmatrix/lbmatrix/harness/probe/serve"
 	"github.com/lbmatrix/lbmatrix/harness/probe/stream"
 )
+
+// maxProbeRate bounds what a sweep of many addresses sends, in frames per second.
+const maxProbeRate = 1000
 
 func arpCommand(flags *flag.FlagSet) instrument {
 	var c arp.Config
@@ -29,10 +34,23 @@ func arpCommand(flags *flag.FlagSet) instrument {
 	flags.Func("target", "an IPv4 `address` to ask for; repeated, or separated by commas", parseAddrs(&c.Targets))
 	flags.IntVar(&c.Count, "count", 5, "rounds; 0 is until stopped")
 	flags.DurationVar(&c.Interval, "interval", 200*time.Millisecond, "time between rounds; the targets are spread within it")
+	flags.Float64Var(&c.MaxRate, "max-rate", maxProbeRate, "frames per second at most: many targets lengthen the interval; 0 is no limit")
 	flags.DurationVar(&c.Settle, "settle", time.Second, "listen for this long after the last probe")
 	flags.BoolVar(&c.ProbeMode, "probe-mode", false, "ask from 0.0.0.0 (RFC 5227)")
 	flags.Func("source", "ask from this IPv4 `address` (default: the interface's)", parseAddr(&c.Source))
 	return func(ctx context.Context, w *stream.Writer) error { return arp.Run(ctx, c, w) }
+}
+
+func ndpCommand(flags *flag.FlagSet) instrument {
+	var c ndp.Config
+	flags.StringVar(&c.Interface, "interface", "eth0", "ask on this interface")
+	flags.Func("target", "an IPv6 `address` to ask for; repeated, or separated by commas", parseAddrs(&c.Targets))
+	flags.IntVar(&c.Count, "count", 5, "rounds; 0 is until stopped")
+	flags.DurationVar(&c.Interval, "interval", 200*time.Millisecond, "time between rounds; the targets are spread within it")
+	flags.Float64Var(&c.MaxRate, "max-rate", maxProbeRate, "frames per second at most: many targets lengthen the interval; 0 is no limit")
+	flags.DurationVar(&c.Settle, "settle", time.Second, "listen for this long after the last probe")
+	flags.Func("source", "ask from this IPv6 `address` (default: the interface's)", parseAddr(&c.Source))
+	return func(ctx context.Context, w *stream.Writer) error { return ndp.Run(ctx, c, w) }
 }
 
 func loadCommand(flags *flag.FlagSet) instrument {
@@ -46,7 +64,9 @@ func loadCommand(flags *flag.FlagSet) instrument {
 		c.Targets = append(c.Targets, probe.LoadTarget{Name: name, Address: address})
 		return nil
 	})
-	flags.Float64Var(&c.Rate, "rate", 100, "requests per second over all targets")
+	flags.Float64Var(&c.Rate, "rate", 100, "requests per second over all targets; of a ramp the first")
+	flags.StringVar(&c.Schedule, "schedule", probe.ScheduleConstant, "constant or poisson")
+	flags.Uint64Var(&c.Seed, "seed", 1, "of a poisson schedule: the same one gives the same due times")
 	flags.Int64Var(&c.Count, "count", 0, "requests over all targets; 0: by --duration")
 	flags.DurationVar(&c.Duration, "duration", 0, "how long to send; with no --count either: until stopped")
 	flags.Int64Var(&c.Warmup, "warmup", 0, "keep the first requests out of the histograms")
@@ -54,20 +74,47 @@ func loadCommand(flags *flag.FlagSet) instrument {
 	flags.DurationVar(&c.Late, "late", time.Millisecond, "a request sent later than this after it was due counts as late")
 	flags.IntVar(&c.MaxInFlight, "max-in-flight", 1024, "a request due with this many unfinished is dropped")
 	flags.IntVar(&c.Payload, "payload", 32, "bytes of an udp-echo datagram")
+	flags.IntVar(&c.ResponseBytes, "response-bytes", 0, "ask for an http answer of this size; 0: the backend's identity")
 	flags.DurationVar(&c.Drain, "drain", time.Second, "let requests in flight end for this long once stopped")
 	flags.Func("source", "send from this `address`", parseAddr(&c.Source))
+	log := flags.String("hdr-log", "", "write an HdrHistogram log of every second to this `file`")
+	ramp := load.NewRamp()
+	flags.DurationVar(&ramp.Limit, "ramp-limit", 0, "search for the highest rate whose percentile stays within this; 0: no ramp")
+	flags.Float64Var(&ramp.Percentile, "ramp-percentile", ramp.Percentile, "of the response time, over 0 to 100")
+	flags.Float64Var(&ramp.MaxErrors, "ramp-errors", ramp.MaxErrors, "share of a step's requests that may fail")
+	flags.Float64Var(&ramp.MaxRate, "ramp-max", ramp.MaxRate, "highest rate to try")
+	flags.DurationVar(&ramp.Step, "ramp-step", ramp.Step, "how long each rate is tried")
+	flags.DurationVar(&ramp.Warmup, "ramp-warmup", ramp.Warmup, "warm-up of each rate, before that")
+	flags.Float64Var(&ramp.Precision, "ramp-precision", ramp.Precision, "end when the answer is known to this share of itself")
 	return func(ctx context.Context, w *stream.Writer) error {
 		if c.Count != 0 && c.Duration != 0 {
 			return usageError{errors.New("--count and --duration exclude each other")}
 		}
-		return load.Run(ctx, c, w)
+		c.Ramp = ramp.Wire()
+		return withFile(*log, func(out io.Writer) error {
+			c.HDRLog = out
+			return load.Run(ctx, c, w)
+		})
 	}
+}
+
+// withFile runs work with a new file, or with nil where the name is empty.
+func withFile(name string, work func(io.Writer) error) error {
+	if name == "" {
+		return work(nil)
+	}
+	file, err := os.Create(name)
+	if err != nil {
+		return usageError{err}
+	}
+	return errors.Join(work(file), file.Close())
 }
 
 func captureCommand(flags *flag.FlagSet) instrument {
 	var c capture.Config
 	flags.StringVar(&c.Interface, "interface", "eth0", "listen on this interface")
 	flags.Func("address", "keep frames from or to this IPv4 `address`; repeated, or separated by commas", parseAddrs(&c.Addresses))
+	flags.IntVar(&c.MaxBytes, "max-bytes", 8<<20, "of frames that are kept: the first half as they come, and the newest of the rest")
 	return func(ctx context.Context, w *stream.Writer) error {
 		if len(c.Addresses) == 0 {
 			return usageError{errors.New("--address is needed")}

@@ -20,6 +20,7 @@ import (
 	"syscall"
 	"time"
 
+	"github.com/lbmatrix/lbmatrix/harness/probe/machine"
 	"github.com/lbmatrix/lbmatrix/harness/probe/stream"
 )
 
@@ -45,10 +46,19 @@ type instrument func(ctx context.Context, w *stream.Writer) error
 
 type usageError struct{ error }
 
+// timed tells which instruments measure time, and so may ask not to wait for a turn of
+// the scheduler.
+func (c command) timed() bool {
+	return !c.service && c.name != "capture" && c.name != "forward"
+}
+
 func commands() []command {
 	return []command{
 		{"arp", "ask who has an address, and record everyone who answers", false, 5 * time.Minute, arpCommand},
+		{"ndp", "the same for IPv6, with neighbour solicitations", false, 5 * time.Minute, ndpCommand},
 		{"load", "send requests on a schedule, and measure them", false, 5 * time.Minute, loadCommand},
+		{"exchange", "send large datagrams, ask for large responses, and check every byte", false, 5 * time.Minute, exchangeCommand},
+		{"watch", "send several kinds of traffic side by side, and record when each failed", false, time.Hour, watchCommand},
 		{"capture", "record the frames that open connections to addresses", false, 5 * time.Minute, captureCommand},
 		{"serve", "be the backend: HTTP, TCP and UDP echo", true, 0, serveCommand},
 		{"idle", "sleep until SIGTERM, reaping orphans as process 1", true, 0, idleCommand},
@@ -91,6 +101,10 @@ func (c command) run(ctx context.Context, args []string, stdin io.Reader, stdout
 	flags.SetOutput(stderr)
 	start := c.setup(flags)
 	deadline := flags.Duration("deadline", c.deadline, "end after this long at the latest; 0 is never")
+	realtime := new(bool)
+	if c.timed() {
+		realtime = flags.Bool("realtime", false, "be scheduled before all else on this machine; where that is not allowed, run on without")
+	}
 	var watch func() bool
 	if c.service {
 		until := flags.Bool("until-stdin-eof", false, "end when stdin does")
@@ -111,6 +125,11 @@ func (c command) run(ctx context.Context, args []string, stdin io.Reader, stdout
 	if mode := flags.Lookup("stdin"); mode != nil && mode.Value.String() != "watch" && mode.Value.String() != "ignore" {
 		fmt.Fprintf(stderr, "lbprobe %s: --stdin must be watch or ignore\n", c.name)
 		return 2
+	}
+	if *realtime && !machine.Realtime() {
+		if err := machine.MakeRealtime(); err != nil { // it returns for nothing else
+			fmt.Fprintf(stderr, "lbprobe %s: %v\n", c.name, err)
+		}
 	}
 	if !watch() {
 		stdin = nil

@@ -52,10 +52,25 @@ func TestExitCodesAndReasons(t *testing.T) {
 		{"load --count 1 --duration 1s", 2, ""},
 		{"load --stdin ignore", 1, probe.ReasonError},
 		{"arp --interface absent0 --target 10.0.0.1 --stdin ignore", 1, probe.ReasonError},
+		{"ndp --interface absent0 --target fe80::1 --stdin ignore", 1, probe.ReasonError},
+		{"ndp --target 10.0.0.1,x", 2, ""},
 		{"serve --http 256.0.0.1:x", 1, probe.ReasonError},
+		{"watch --stdin ignore", 1, probe.ReasonError},
+		{"watch --arp 10.0.0.1 --interface absent0", 1, probe.ReasonError},
+		{"watch --stdin ignore --duration 50ms --new " + closed.Addr().String(), 0, probe.ReasonDone},
+		{"watch --new " + closed.Addr().String(), 0, probe.ReasonDone},
+		{"watch --stdin ignore --deadline 50ms --udp " + closed.Addr().String(), 0, probe.ReasonDeadline},
+		{"load --stdin ignore --mode tcp-connect --schedule poisson --rate 1000 --duration 50ms " + target, 0, probe.ReasonDone},
+		{"load --stdin ignore --schedule bogus " + target, 1, probe.ReasonError},
+		{"load --stdin ignore --count 1 --hdr-log /no/such/folder/log " + target, 2, ""},
+		{"load --stdin ignore --mode tcp-connect --rate 50 --ramp-limit 1s --ramp-step 20ms --ramp-warmup 0s " + target, 0, probe.ReasonDone},
 		{"load --stdin ignore --mode tcp-connect --count 3 " + target, 0, probe.ReasonDone},
 		{"load --mode tcp-connect --rate 1 " + target, 0, probe.ReasonStdinClosed},
 		{"load --stdin ignore --deadline 50ms --mode tcp-connect " + target, 0, probe.ReasonDeadline},
+		{"exchange --target x", 2, ""},
+		{"exchange --target a=udp://127.0.0.1:1/x", 2, ""},
+		{"exchange --stdin ignore --target a=udp://127.0.0.1:1/7", 1, probe.ReasonError},
+		{"exchange --stdin ignore --count 2 --target a=http://" + closed.Addr().String() + "/100", 0, probe.ReasonDone},
 		{"idle --deadline 50ms", 0, probe.ReasonDeadline},
 		{"idle --until-stdin-eof", 0, probe.ReasonStdinClosed},
 		{"serve --http 127.0.0.1:0 --tcp= --udp= --deadline 50ms", 0, probe.ReasonDeadline},
@@ -69,6 +84,34 @@ func TestExitCodesAndReasons(t *testing.T) {
 			}
 			require.Equal(t, code != 0, stderr.Len() > 0 && !strings.Contains(test.args, "help"))
 		})
+	}
+}
+
+// Realtime is asked for by starting again; the run says whether it was had.
+func TestRealtime(t *testing.T) {
+	if testing.Short() {
+		t.Skip("builds the binary")
+	}
+	closed, err := net.Listen("tcp", "127.0.0.1:0")
+	require.NoError(t, err)
+	require.NoError(t, closed.Close())
+	binary := filepath.Join(t.TempDir(), "lbprobe")
+	message, err := exec.CommandContext(t.Context(), "go", "build", "-o", binary, ".").CombinedOutput()
+	require.NoError(t, err, string(message))
+	for _, flag := range []string{"--realtime", "--realtime=false"} {
+		var stderr bytes.Buffer
+		command := exec.CommandContext(t.Context(), binary, "load", flag, "--stdin=ignore", "--mode=tcp-connect", "--count=3", "--target=vip="+closed.Addr().String())
+		command.Stderr = &stderr
+		out, err := command.Output()
+		require.NoError(t, err, stderr.String())
+		records, err := stream.Read(bytes.NewReader(out))
+		require.NoError(t, err)
+		start, err := probe.Decode[probe.Start](records[0])
+		require.NoError(t, err)
+		args, err := probe.Decode[probe.LoadArgs](probe.Record{Body: start.Args})
+		require.NoError(t, err)
+		refused := strings.Contains(stderr.String(), "realtime")
+		require.Equal(t, flag == "--realtime" && !refused, args.Realtime, stderr.String())
 	}
 }
 

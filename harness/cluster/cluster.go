@@ -46,6 +46,12 @@ type Node interface {
 	ControlPlane() bool
 }
 
+// PodHosts is the capability of a cluster whose pods are hosts by themselves. Elsewhere a
+// pod's processes are among those of its node.
+type PodHosts interface {
+	PodHost(namespace, pod string) (Host, error)
+}
+
 // Command is what a Host runs. Nil writers discard; a nil Stdin is empty, not open:
 // instruments that end on stdin EOF need one that stays open.
 type Command struct {

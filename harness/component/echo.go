@@ -22,6 +22,9 @@ const (
 	EchoCluster   = "echo-cluster" // externalTrafficPolicy Cluster
 	EchoLocal     = "echo-local"   // externalTrafficPolicy Local
 	EchoRemote    = "echo-remote"  // externalTrafficPolicy Cluster, no backend on the announcer
+	EchoNear      = "echo-near"    // externalTrafficPolicy Cluster, no backend but on the announcer
+	EchoSticky    = "echo-sticky"  // externalTrafficPolicy Cluster, sessionAffinity ClientIP
+	EchoIdle      = "echo-idle"    // externalTrafficPolicy Local, no endpoint: nobody may announce it
 	PortHTTP      = "http"
 	PortUDP       = "udp"
 
@@ -67,7 +70,7 @@ func (e *Echo) ApplyServices(ctx context.Context) error {
 	for _, s := range []*corev1.Service{
 		echoService(EchoCluster, corev1.ServiceExternalTrafficPolicyCluster),
 		echoService(EchoLocal, corev1.ServiceExternalTrafficPolicyLocal),
-		remoteService(),
+		pinnedService(EchoRemote), pinnedService(EchoNear), stickyService(), idleService(),
 	} {
 		if err := e.applyService(ctx, s); err != nil {
 			return fmt.Errorf("apply service %s: %w", s.Name, err)
@@ -172,4 +175,18 @@ func echoService(name string, policy corev1.ServiceExternalTrafficPolicy) *corev
 			},
 		},
 	}
+}
+
+// stickyService is EchoSticky: every connection of one client goes to one backend.
+func stickyService() *corev1.Service {
+	s := echoService(EchoSticky, corev1.ServiceExternalTrafficPolicyCluster)
+	s.Spec.SessionAffinity = corev1.ServiceAffinityClientIP
+	return s
+}
+
+// idleService is EchoIdle: it gets its address and no pod has its label.
+func idleService() *corev1.Service {
+	s := echoService(EchoIdle, corev1.ServiceExternalTrafficPolicyLocal)
+	s.Spec.Selector = map[string]string{appLabel: EchoIdle}
+	return s
 }

@@ -86,8 +86,7 @@ func TestReal(t *testing.T) {
 	require.NoError(t, m.WaitReady(t.Context()))
 	progress("MetalLB ready")
 	require.NoError(t, echo.WaitReady(t.Context()))
-	_, err = echo.PinRemote(t.Context(), "")
-	require.NoError(t, err)
+	require.NoError(t, echo.PinEverywhere(t.Context()))
 	all, err := echo.WaitAssigned(t.Context())
 	require.NoError(t, err)
 	clusterSvc, localSvc := all[component.EchoCluster], all[component.EchoLocal]

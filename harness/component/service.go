@@ -43,7 +43,7 @@ type Port struct {
 // WaitAssigned waits until every Service has a VIP, and returns them by name. The error
 // carries the Services' events: the controller says there why it assigns nothing.
 func (e *Echo) WaitAssigned(ctx context.Context) (map[string]Service, error) {
-	names := []string{EchoCluster, EchoLocal, EchoRemote}
+	names := []string{EchoCluster, EchoLocal, EchoRemote, EchoNear, EchoSticky, EchoIdle}
 	w := await.Wait{For: "VIPs for " + strings.Join(names, ", "), Within: assignWait, Changed: e.Progress}
 	found := map[string]Service{}
 	err := await.Until(ctx, w, func(ctx context.Context) (bool, string, error) {

@@ -126,10 +126,12 @@ func TestWaitAssigned(t *testing.T) {
 			require.NoError(t, e.ApplyServices(t.Context()))
 		}
 		_, err := e.WaitAssigned(t.Context())
-		require.ErrorContains(t, err, "echo-cluster without VIP, echo-local without VIP, echo-remote without VIP")
+		require.ErrorContains(t, err, "echo-cluster without VIP, echo-local without VIP, echo-remote without VIP, echo-near without VIP, echo-sticky without VIP, echo-idle without VIP")
 		require.ErrorContains(t, err, "echo-local AllocationFailed: no available IPs")
 
-		for i, name := range []string{component.EchoCluster, component.EchoLocal, component.EchoRemote} {
+		for i, name := range []string{
+			component.EchoCluster, component.EchoLocal, component.EchoRemote, component.EchoNear, component.EchoSticky, component.EchoIdle,
+		} {
 			s, err := c.CoreV1().Services(component.EchoNamespace).Get(t.Context(), name, metav1.GetOptions{})
 			require.NoError(t, err)
 			s.Spec.Ports[0].NodePort = int32(30080 + i)
@@ -148,7 +150,7 @@ func TestWaitAssigned(t *testing.T) {
 	})
 }
 
-func TestRemoteBackendsAreOffTheAnnouncer(t *testing.T) {
+func TestPinnedBackends(t *testing.T) {
 	pod := func(name, node, address string, ready corev1.ConditionStatus) *corev1.Pod {
 		return &corev1.Pod{
 			ObjectMeta: metav1.ObjectMeta{Name: name, Namespace: component.EchoNamespace, Labels: map[string]string{"app.kubernetes.io/name": component.EchoName}},
@@ -158,8 +160,8 @@ func TestRemoteBackendsAreOffTheAnnouncer(t *testing.T) {
 	}
 	c := fake.NewClientset(pod("a", "one", "10.0.0.1", corev1.ConditionTrue), pod("b", "two", "10.0.1.1", corev1.ConditionTrue), pod("c", "two", "10.0.1.2", corev1.ConditionFalse))
 	e := &component.Echo{Client: c, Image: "probe:1"}
-	addresses := func() []string {
-		s, err := c.DiscoveryV1().EndpointSlices(component.EchoNamespace).Get(t.Context(), component.EchoRemote, metav1.GetOptions{})
+	addressesOf := func(service string) []string {
+		s, err := c.DiscoveryV1().EndpointSlices(component.EchoNamespace).Get(t.Context(), service, metav1.GetOptions{})
 		require.NoError(t, err)
 		var out []string
 		for _, ep := range s.Endpoints {
@@ -167,13 +169,21 @@ func TestRemoteBackendsAreOffTheAnnouncer(t *testing.T) {
 		}
 		return out
 	}
-	n, err := e.PinRemote(t.Context(), "")
+	addresses := func() []string { return addressesOf(component.EchoRemote) }
+	require.NoError(t, e.PinEverywhere(t.Context()))
+	for _, service := range []string{component.EchoRemote, component.EchoNear} {
+		require.Equal(t, []string{"10.0.0.1", "10.0.1.1"}, addressesOf(service))
+	}
+	n, err := e.PinRemote(t.Context(), "one")
 	require.NoError(t, err)
-	require.Equal(t, 2, n)
-	require.Equal(t, []string{"10.0.0.1", "10.0.1.1"}, addresses())
-	_, err = e.PinRemote(t.Context(), "one")
-	require.NoError(t, err)
+	require.Equal(t, 1, n)
 	require.Equal(t, []string{"10.0.1.1"}, addresses())
+	n, err = e.PinNear(t.Context(), "one")
+	require.NoError(t, err)
+	require.Equal(t, 1, n)
+	require.Equal(t, []string{"10.0.0.1"}, addressesOf(component.EchoNear))
+	_, err = e.PinNear(t.Context(), "three")
+	require.ErrorContains(t, err, "no ready backend")
 	_, err = e.PinRemote(t.Context(), "two")
 	require.NoError(t, err)
 	require.Equal(t, []string{"10.0.0.1"}, addresses())

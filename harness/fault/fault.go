@@ -14,6 +14,7 @@ import (
 	"k8s.io/client-go/dynamic"
 
 	"github.com/lbmatrix/lbmatrix/harness/cluster"
+	"github.com/lbmatrix/lbmatrix/harness/journal"
 )
 
 // Target is what a fault may act on.
@@ -24,6 +25,38 @@ type Target struct {
 	Nodes   []cluster.Node
 	// Announcer names the node that answers for the Service whose backends are kept off it.
 	Announcer func(ctx context.Context) (string, error)
+	// Services lists the Services under test as they are.
+	Services func(ctx context.Context) ([]journal.Service, error)
+	// Spare names an address of the pool that no Service has.
+	Spare func(ctx context.Context) (string, error)
+}
+
+// What a fault calls a Service by that its role does not tell.
+const (
+	policyCluster = "Cluster"
+	policyLocal   = "Local"
+	remote        = "remote"
+)
+
+// segmentInterface is the nodes' interface on the segment.
+const segmentInterface = "eth0"
+
+// service finds a Service under test by its role, or by one of the above.
+func (t Target) service(ctx context.Context, purpose string) (journal.Service, error) {
+	all, err := t.Services(ctx)
+	if err != nil {
+		return journal.Service{}, err
+	}
+	for _, s := range all {
+		switch {
+		case s.VIP == "":
+		case s.Role != "" && s.Role == purpose, s.BackendsOffAnnouncer && purpose == remote:
+			return s, nil
+		case s.Role == "" && !s.BackendsOffAnnouncer && s.ExternalTrafficPolicy == purpose:
+			return s, nil
+		}
+	}
+	return journal.Service{}, fmt.Errorf("no Service for the purpose %q has a load-balancer address", purpose)
 }
 
 // Fault is one way to break a cluster. Each method returns what it did or saw, for
@@ -43,6 +76,8 @@ type kind struct {
 	make func(Target) Fault
 	// silent faults change nothing of who answers ARP: nobody need wait for that.
 	silent bool
+	// takeover says that its end makes every VIP change hands, from nobody to a node.
+	takeover bool
 }
 
 func kinds() []kind {
@@ -51,7 +86,7 @@ func kinds() []kind {
 			name: "no-l2-advertisement",
 			why: "every L2Advertisement is deleted: the VIP stays assigned and nobody answers for it. A Kubespray inventory without " +
 				"metallb_config.layer2 produces the same",
-			make: func(t Target) Fault { return &noAdvertisement{t: t} },
+			make: func(t Target) Fault { return &noAdvertisement{t: t} }, takeover: true,
 		},
 		{
 			name: "ip-forward-off",
@@ -70,6 +105,48 @@ func kinds() []kind {
 			why: "Cilium's L2 announcements answer for the addresses that MetalLB announces: a CiliumL2AnnouncementPolicy matches every " +
 				"load-balancer address, whoever assigned it",
 			make: func(t Target) Fault { return &secondAnnouncer{t: t} },
+		},
+		{
+			name: "stray-pool-address",
+			why: "an address of the pool that no Service has is on a machine's interface, as an administrator or a released Service leaves it " +
+				"(metallb #2404): the Service that will get it has two owners",
+			make: newStrayPoolAddress, silent: true,
+		},
+		{
+			name: "stray-idle-vip",
+			why:  "a node answers for a Service of policy Local of which it has no endpoint, and would drop what it attracts (cilium #27800)",
+			make: newStrayIdleVIP, silent: true,
+		},
+		{
+			name: "session-affinity-off",
+			why:  "the Service's session affinity is gone: every connection of one client may go to another backend, and all are answered",
+			make: func(t Target) Fault { return &affinityOff{t: t} }, silent: true,
+		},
+		{
+			name: "udp-dropped",
+			why:  "every node drops datagrams to a VIP, as a firewall that knows of TCP only does",
+			make: newUDPDropped, silent: true,
+		},
+		{
+			name: "large-datagrams-dropped",
+			why: "every node drops datagrams of more than 1400 bytes to a VIP, as a path does whose MTU does not count a tunnel's header " +
+				"(cilium #26723, #32601)",
+			make: newLargeDatagramsDropped, silent: true,
+		},
+		{
+			name: "near-backends-cut",
+			why:  "the announcer drops what it would deliver to its own backends, and forwards the rest (cilium #31689)",
+			make: newNearBackendsCut, silent: true,
+		},
+		{
+			name: "pods-cut-from-vip",
+			why:  "pods cannot reach the VIP of policy Local, while clients outside can: kube-proxy in nftables mode did that (kubernetes #131765)",
+			make: newPodsCutFromVIP, silent: true,
+		},
+		{
+			name: "vip-throttled",
+			why:  "the announcer lets 20 MB/s pass to a VIP and drops the rest: small requests are as fast as ever",
+			make: newVIPThrottled, silent: true,
 		},
 	}
 }
@@ -95,6 +172,12 @@ func Why(name string) string {
 func ShowsOnSegment(name string) bool {
 	i := slices.IndexFunc(kinds(), func(k kind) bool { return k.name == name })
 	return i >= 0 && !kinds()[i].silent
+}
+
+// TakesOver says whether the end of a fault makes every VIP change hands.
+func TakesOver(name string) bool {
+	i := slices.IndexFunc(kinds(), func(k kind) bool { return k.name == name })
+	return i >= 0 && kinds()[i].takeover
 }
 
 // New prepares a fault.

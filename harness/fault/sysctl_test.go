@@ -159,3 +159,9 @@ func TestOnlySilentFaultsAreNotWaitedFor(t *testing.T) {
 	}
 	require.False(t, fault.ShowsOnSegment("no-such-fault"))
 }
+
+func TestOnlyTheMissingAdvertisementEndsInATakeover(t *testing.T) {
+	for _, name := range append(fault.Names(), "no-such-fault") {
+		require.Equal(t, name == "no-l2-advertisement", fault.TakesOver(name), name)
+	}
+}

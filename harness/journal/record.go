@@ -37,6 +37,7 @@ const (
 	KindSpeakerMetrics   = "speaker.metrics"
 	KindPaths            = "paths"
 	KindFault            = "fault"
+	KindSettle           = "settle"
 	KindNote             = "note"
 	KindUnsupported      = "unsupported"
 	KindEnd              = "end"
@@ -90,7 +91,9 @@ type Header struct {
 type PlannedPhase struct {
 	Name   string   `json:"name"`
 	Checks []string `json:"checks"`
-	Expect []Expect `json:"expect,omitempty"` // only in mutation phases
+	Expect []Expect `json:"expect,omitempty"` // of a known-bad: a mutation, or a scenario as a whole
+	// Skipped is why the phase is left out, by the user's choice; "" where it runs.
+	Skipped string `json:"skipped,omitempty"`
 }
 
 // Expect is an expected catch; see scenario.Expectation.
@@ -158,14 +161,17 @@ type ObservationEnd struct {
 // NodeProof is what a node said of its data plane, as raw text. An entry of
 // Errors says why a body is missing.
 type NodeProof struct {
-	Node      string            `json:"node"`
-	ProxyMode string            `json:"proxyMode"` // body of GET 127.0.0.1:10249/proxyMode
-	Sysctls   map[string]string `json:"sysctls"`   // net.ipv4.ip_forward, net.ipv4.conf.all.arp_ignore, ...
-	Rules     map[string]string `json:"rules"`     // iptables, nftables, ipvs: the lines that name a VIP or the service chains
-	Links     []string          `json:"links"`     // names of the node's links
-	Pods      []string          `json:"pods"`      // names of the proxy pods that run on it: kube-proxy's and Cilium's agents
-	Cilium    *CiliumProof      `json:"cilium,omitempty"`
-	Errors    map[string]string `json:"errors,omitempty"`
+	Node      string `json:"node"`
+	ProxyMode string `json:"proxyMode"` // body of GET 127.0.0.1:10249/proxyMode
+	// ProxyConfig is the body of GET 127.0.0.1:10249/configz: what kube-proxy was told. It
+	// is read where ipvs is to run.
+	ProxyConfig string            `json:"proxyConfig,omitempty"`
+	Sysctls     map[string]string `json:"sysctls"` // net.ipv4.ip_forward, net.ipv4.conf.all.arp_ignore, ...
+	Rules       map[string]string `json:"rules"`   // iptables, nftables, ipvs: the lines that name a VIP or the service chains
+	Links       []string          `json:"links"`   // names of the node's links
+	Pods        []string          `json:"pods"`    // names of the proxy pods that run on it: kube-proxy's and Cilium's agents
+	Cilium      *CiliumProof      `json:"cilium,omitempty"`
+	Errors      map[string]string `json:"errors,omitempty"`
 }
 
 // CiliumProof is what a node's Cilium agent said, as raw text.
@@ -196,10 +202,20 @@ type Service struct {
 	Port                  int    `json:"port"`
 	NodePort              int    `json:"nodePort"`
 	UDPPort               int    `json:"udpPort,omitempty"`
+	SessionAffinity       string `json:"sessionAffinity,omitempty"` // None or ClientIP
 	HealthCheckNodePort   int    `json:"healthCheckNodePort,omitempty"`
 	// BackendsOffAnnouncer says that its endpoints are kept off the node that announces it.
 	BackendsOffAnnouncer bool `json:"backendsOffAnnouncer,omitempty"`
+	// Role is what it is for where its traffic policy does not say: one of the Role constants.
+	Role string `json:"role,omitempty"`
 }
+
+// What a Service under test is for, beside those that its traffic policy tells.
+const (
+	RoleNear   = "near"   // its endpoints are kept on the node that announces it
+	RoleSticky = "sticky" // session affinity ClientIP
+	RoleIdle   = "idle"   // policy Local without an endpoint: nobody may announce it
+)
 
 // Pool is an IPAddressPool.
 type Pool struct {
@@ -257,6 +273,16 @@ type Paths struct {
 	// could not keep its schedule (MaxLateShare, or requests it never sent). A judge holds
 	// each of them to that: none may be discarded for what it measured.
 	Discarded []string `json:"discarded,omitempty"`
+	// Unmeasured says that a path had no measure to be held against, and who answered.
+	Unmeasured *Unmeasured `json:"unmeasured,omitempty"`
+}
+
+// Unmeasured is a VIP ("" where none is assigned) that no single node announced when a
+// measurement was to begin.
+type Unmeasured struct {
+	Service    string   `json:"service"`
+	VIP        string   `json:"vip,omitempty"`
+	AnsweredBy []string `json:"answeredBy,omitempty"` // MACs
 }
 
 // MaxLateShare is the share of late requests to one target above which a client has
@@ -281,17 +307,35 @@ func BaseStream(stream string) string {
 type Target struct {
 	Name     string `json:"name"`               // as in the instrument's records
 	Service  string `json:"service,omitempty"`  // Service under test it stands for
-	Kind     string `json:"kind"`               // vip, nodeport, node-address (positive control), unassigned
+	Kind     string `json:"kind"`               // one of the Target constants
 	Address  string `json:"address"`            // ip or ip:port
 	Protocol string `json:"protocol,omitempty"` // tcp, http, udp
-	Node     string `json:"node,omitempty"`     // for nodeport and node-address
+	Node     string `json:"node,omitempty"`     // for nodeport and node-address; in-cluster: where the client is
+	From     string `json:"from,omitempty"`     // in-cluster: FromPod or FromNode
+	Pod      string `json:"pod,omitempty"`      // in-cluster: the pod that the client shares a network with
+	Bytes    int    `json:"bytes,omitempty"`    // of the payload of one exchange
 	Stream   string `json:"stream"`             // instrument run it belongs to
+}
+
+// Settle is how the segment came to rest before a phase was observed, as short sweeps
+// saw it: who answered for each VIP, and for how long without a change.
+type Settle struct {
+	WantedMS int64          `json:"wantedMS"` // how long the answers had to be the same
+	StableMS int64          `json:"stableMS"` // how long they were, when the wait ended
+	Stable   bool           `json:"stable"`   // they were as wanted for as long as wanted
+	Seen     []SettleChange `json:"seen"`     // each change, the first sweep's answers included
+}
+
+// SettleChange is what one sweep saw that differed from the one before.
+type SettleChange struct {
+	AtMS       int64               `json:"atMS"`       // since the wait began, when the sweep was started
+	Responders map[string][]string `json:"responders"` // VIP -> MACs
 }
 
 // Fault records that something was broken or restored, and how that was verified.
 type Fault struct {
 	Name   string `json:"name"`
-	Action string `json:"action"` // FaultApply, FaultVerify or FaultUndo
+	Action string `json:"action"` // one of the actions below
 	Detail string `json:"detail,omitempty"`
 	Error  string `json:"error,omitempty"`
 }
@@ -301,6 +345,9 @@ const (
 	FaultApply  = "apply"
 	FaultVerify = "verify" // it was seen to be there (mutation) or gone (restored)
 	FaultUndo   = "undo"
+	// FaultRefuse is a fault that was not applied: on a segment that is not healthy
+	// nothing could be learned from it. Nothing was observed in its phases.
+	FaultRefuse = "refuse"
 )
 
 // Unsupported says why a scenario cannot run here and how it could.
@@ -331,6 +378,11 @@ const (
 	ObsTraffic      = "traffic"      // new HTTP connections to every VIP
 	ObsLatency      = "latency"      // VIP and NodePort path, measured alternately
 	ObsReplyPath    = "reply-path"   // frames of connections to the VIP whose backends are off the announcer
+	ObsUDP          = "udp"          // datagrams to VIPs
+	ObsPayloads     = "payloads"     // large datagrams and responses through the VIP whose backends are off the announcer
+	ObsInCluster    = "in-cluster"   // new HTTP connections to VIPs from nodes and pods
+	ObsTakeover     = "takeover"     // broadcast who-has, and announcements, while VIPs change hands
+	ObsThroughput   = "throughput"   // large responses through VIP and NodePort, in turns
 )
 
 // The instrument runs of those observations.
@@ -342,6 +394,16 @@ const (
 	StreamCapture  = "capture"
 	StreamReplyTCP = "reply-tcp"
 	StreamReplyUDP = "reply-udp"
+	StreamUDP      = "udp-echo"
+	StreamPayloads = "payloads"
+	StreamBulk     = "bulk"
+	StreamTakeover = "takeover"
+)
+
+// Where the client of an in-cluster run is. Its stream is named FROM@NODE.
+const (
+	FromPod  = "pod"
+	FromNode = "node"
 )
 
 // The kinds of target.
@@ -349,5 +411,7 @@ const (
 	TargetVIP         = "vip"
 	TargetNodePort    = "nodeport"
 	TargetNodeAddress = "node-address" // positive control: answered by its node
-	TargetUnassigned  = "unassigned"   // negative control: nobody's address
+	TargetUnassigned  = "unassigned"   // negative control: nobody's address, outside the pool
+	TargetSpare       = "spare"        // an address of the pool that no Service was given
+	TargetIdle        = "idle"         // the address of a Service that nobody may announce
 )

@@ -19,9 +19,33 @@ func objects(f journal.Facts, observation string) (journal.Objects, error) {
 	return journal.One[journal.Objects](span, journal.KindObjects)
 }
 
-// targets returns an observation's targets.
-func targets(s journal.Span) ([]journal.Target, error) {
+// readPaths returns what an observation measured. It is an error that is a verdict of its
+// own where there was nothing to measure: a Service without a VIP, or a VIP without one
+// node that announces it. Whether that was so is read again from who answered.
+func readPaths(f journal.Facts, s journal.Span) (journal.Paths, error) {
 	paths, err := journal.One[journal.Paths](s, journal.KindPaths)
+	if err != nil || paths.Unmeasured == nil {
+		return paths, err
+	}
+	u := *paths.Unmeasured
+	if u.VIP == "" {
+		return paths, &unassignedError{u.Service}
+	}
+	topo, err := f.Topology()
+	if err != nil {
+		return paths, err
+	}
+	if len(u.AnsweredBy) == 1 {
+		if n, ok := nodeByMAC(topo, u.AnsweredBy[0]); ok {
+			return paths, fmt.Errorf("%s was not measured although %s alone answered for it", u.VIP, n.Name)
+		}
+	}
+	return paths, &unannouncedError{u}
+}
+
+// targets returns an observation's targets.
+func targets(f journal.Facts, s journal.Span) ([]journal.Target, error) {
+	paths, err := readPaths(f, s)
 	return paths.Targets, err
 }
 
@@ -32,17 +56,35 @@ const (
 	forRemote  = "remote"  // policy Cluster, no backend on the announcer
 )
 
-// service finds a Service by what it is for.
+// service finds a Service by what it is for: one of the above, or a journal.Role.
 func service(objs journal.Objects, purpose string) (journal.Service, error) {
 	for _, s := range objs.Services {
-		if s.BackendsOffAnnouncer == (purpose == forRemote) && (purpose == forRemote || s.ExternalTrafficPolicy == purpose) {
+		if purposeOf(s) == purpose {
 			return s, nil
 		}
 	}
-	if purpose == forRemote {
-		return journal.Service{}, fmt.Errorf("no Service whose backends are off its announcer was recorded")
+	return journal.Service{}, fmt.Errorf("no Service for the purpose %q was recorded", purpose)
+}
+
+func purposeOf(s journal.Service) string {
+	switch {
+	case s.Role != "":
+		return s.Role
+	case s.BackendsOffAnnouncer:
+		return forRemote
 	}
-	return journal.Service{}, fmt.Errorf("no Service with externalTrafficPolicy %s was recorded", purpose)
+	return s.ExternalTrafficPolicy
+}
+
+// readyBackends lists the pods that are ready endpoints of a Service, by name.
+func readyBackends(objs journal.Objects, service string) map[string]journal.Backend {
+	out := map[string]journal.Backend{}
+	for _, b := range objs.Backends {
+		if b.Service == service {
+			out[b.Pod] = b
+		}
+	}
+	return out
 }
 
 // nodeByMAC finds the node that owns a MAC on the segment.

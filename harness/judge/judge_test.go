@@ -7,17 +7,21 @@ import (
 	"bytes"
 	"encoding/json"
 	"fmt"
+	"math"
 	"math/rand/v2"
 	"os"
 	"slices"
+	"strings"
 	"testing"
 	"time"
 
 	"github.com/stretchr/testify/require"
+	"gonum.org/v1/gonum/stat/distuv"
 	"pgregory.net/rapid"
 
 	"github.com/lbmatrix/lbmatrix/harness/journal"
 	"github.com/lbmatrix/lbmatrix/harness/judge"
+	"github.com/lbmatrix/lbmatrix/harness/probe"
 	"github.com/lbmatrix/lbmatrix/harness/scenario"
 )
 
@@ -49,6 +53,13 @@ func TestHealthyWorldIsGreen(t *testing.T) {
 // named must stay green, so that a check which is always red cannot pass here.
 func TestWorlds(t *testing.T) {
 	const silent = "responders=0"
+	sweepLost := map[string]string{}
+	for _, id := range []string{
+		"single-responder", "responder-is-announcer", "announcer-status-agrees", "unassigned-address-silent", "no-endpoint-not-announced",
+		"reachable-local-policy", "backend-on-announcer", "backend-off-announcer", "direct-server-return", "udp-echo",
+	} {
+		sweepLost[id] = "no-data"
+	}
 	unreachable := map[string]string{
 		"responder-is-announcer": "no-single-responder", "announcer-status-agrees": "no-single-responder",
 	}
@@ -59,6 +70,13 @@ func TestWorlds(t *testing.T) {
 		}
 		for i := 0; i < len(more); i += 2 {
 			out[more[i]] = more[i+1]
+		}
+		return out
+	}
+	all := func(code string, checks ...string) map[string]string {
+		out := map[string]string{}
+		for _, c := range checks {
+			out[c] = code
 		}
 		return out
 	}
@@ -114,11 +132,13 @@ func TestWorlds(t *testing.T) {
 		},
 		"nobody answers": {
 			func(w *world) { w.arp[vipCluster], w.arp[vipLocal] = nil, nil },
-			with(unreachable, "single-responder", silent, "reachable-local-policy", "no-single-responder"),
+			with(unreachable, "single-responder", silent, "reachable-local-policy", "no-single-responder",
+				"udp-echo", "no-single-responder", "no-endpoint-not-announced", "no-data"),
 		},
 		"nobody answers for one VIP, two for the other": {
 			func(w *world) { w.arp[vipCluster][mac(0)], w.arp[vipLocal] = 1, nil },
-			with(unreachable, "single-responder", "responders=0+2", "reachable-local-policy", "no-single-responder"),
+			with(unreachable, "single-responder", "responders=0+2", "reachable-local-policy", "no-single-responder",
+				"udp-echo", "no-single-responder", "no-endpoint-not-announced", "no-data"),
 		},
 		"two answer": {
 			func(w *world) { w.arp[vipCluster][mac(0)] = 1 },
@@ -136,19 +156,10 @@ func TestWorlds(t *testing.T) {
 			func(w *world) { w.arp[vipCluster] = map[string]int{mac(elected(vipCluster)): 2} },
 			map[string]string{"single-responder": "unanswered"},
 		},
-		"answers come late and in bursts": {func(w *world) { w.delayNS = 4500 }, nil},
-		"frames were dropped": {func(w *world) { w.drops = 1 }, map[string]string{
-			"single-responder": "no-data", "responder-is-announcer": "no-data", "announcer-status-agrees": "no-data", "reachable-local-policy": "no-data",
-			"backend-off-announcer": "no-data", "direct-server-return": "no-data",
-		}},
-		"the positive control failed": {func(w *world) { w.arp[nodeAddr(1)] = nil }, map[string]string{
-			"single-responder": "no-data", "responder-is-announcer": "no-data", "announcer-status-agrees": "no-data", "reachable-local-policy": "no-data",
-			"backend-off-announcer": "no-data", "direct-server-return": "no-data",
-		}},
-		"a node answers every second broadcast for its own address": {func(w *world) { w.arp[nodeAddr(1)] = map[string]int{mac(1): 2} }, map[string]string{
-			"single-responder": "no-data", "responder-is-announcer": "no-data", "announcer-status-agrees": "no-data", "reachable-local-policy": "no-data",
-			"backend-off-announcer": "no-data", "direct-server-return": "no-data",
-		}},
+		"answers come late and in bursts":                           {func(w *world) { w.delayNS = 4500 }, nil},
+		"frames were dropped":                                       {func(w *world) { w.drops = 1 }, sweepLost},
+		"the positive control failed":                               {func(w *world) { w.arp[nodeAddr(1)] = nil }, sweepLost},
+		"a node answers every second broadcast for its own address": {func(w *world) { w.arp[nodeAddr(1)] = map[string]int{mac(1): 2} }, sweepLost},
 		"a stranger answers": {
 			func(w *world) { w.arp[vipCluster] = map[string]int{mac(77): 1} },
 			map[string]string{"responder-is-announcer": "foreign-responder", "announcer-status-agrees": "no-single-responder"},
@@ -168,7 +179,9 @@ func TestWorlds(t *testing.T) {
 					w.objects.Backends[i].Node = other
 				}
 			}
-		}, map[string]string{"responder-is-announcer": "no-local-endpoint", "reachable-local-policy": "backend-off-announcer"}},
+		}, map[string]string{
+			"responder-is-announcer": "no-local-endpoint", "reachable-local-policy": "backend-off-announcer", "udp-echo": "backend-off-announcer",
+		}},
 		"the status names another node": {
 			func(w *world) { w.objects.L2Statuses[0].Node = "worker9" },
 			map[string]string{"announcer-status-agrees": "l2status"},
@@ -178,12 +191,12 @@ func TestWorlds(t *testing.T) {
 			map[string]string{"announcer-status-agrees": "l2status"},
 		},
 		"no speaker says that it announces": {
-			func(w *world) { w.metrics[0].Text = "" },
+			func(w *world) { w.metrics[elected(vipCluster)].Text = w.metrics[0].Text },
 			map[string]string{"announcer-status-agrees": "metrics"},
 		},
 		"two speakers say that they announce": {
 			func(w *world) {
-				w.metrics = append(w.metrics, journal.SpeakerMetrics{Node: "x", Text: w.metrics[0].Text})
+				w.metrics[0].Text += w.metrics[elected(vipCluster)].Text
 			},
 			map[string]string{"announcer-status-agrees": "metrics"},
 		},
@@ -232,6 +245,45 @@ func TestWorlds(t *testing.T) {
 			func(w *world) { w.proofs[2].Errors = map[string]string{"links": "no such container"} },
 			map[string]string{"leftover-dataplane": "no-data"},
 		},
+		"a Service without a VIP": {
+			func(w *world) { w.objects.Services[0].VIP, w.noPath = "", &journal.Unmeasured{Service: "echo-cluster"} },
+			all("vip-unassigned", "dataplane-active", "l2-advertisement-present", "single-responder", "responder-is-announcer", "announcer-status-agrees",
+				"unassigned-address-silent", "no-endpoint-not-announced", "reachable-cluster-policy", "reachable-local-policy", "backend-on-announcer",
+				"backend-off-announcer", "every-backend-reached", "source-address", "direct-server-return", "session-affinity", "udp-echo",
+				"connect-latency", "request-latency"),
+		},
+		"latency without an announcer": {
+			func(w *world) {
+				w.noPath = &journal.Unmeasured{Service: "echo-cluster", VIP: vipCluster, AnsweredBy: []string{mac(1), mac(2)}}
+			},
+			map[string]string{"connect-latency": "no-single-responder", "request-latency": "no-single-responder"},
+		},
+		"latency left out although a node announced": {
+			func(w *world) {
+				w.noPath = &journal.Unmeasured{Service: "echo-cluster", VIP: vipCluster, AnsweredBy: []string{mac(1)}}
+			},
+			map[string]string{"connect-latency": "no-data", "request-latency": "no-data"},
+		},
+		"no links listed": {
+			func(w *world) { w.proofs[2].Links = nil },
+			map[string]string{"leftover-dataplane": "no-data"},
+		},
+		"nftables never read": {
+			func(w *world) { delete(w.proofs[2].Rules, "nftables") },
+			map[string]string{"leftover-dataplane": "no-data"},
+		},
+		"IPVS unreadable": {
+			func(w *world) { w.proofs[2].Errors = map[string]string{"rules.ipvs": "exec: ipvsadm: not found"} },
+			map[string]string{"leftover-dataplane": "no-data"},
+		},
+		"a speaker whose metrics were not read": {
+			func(w *world) { w.metrics[0].Text = "404 page not found\n" },
+			map[string]string{"announcer-status-agrees": "no-data"},
+		},
+		"a node without a speaker's metrics": {
+			func(w *world) { w.metrics = w.metrics[1:] },
+			map[string]string{"announcer-status-agrees": "no-data"},
+		},
 		"requests to the remote VIP fail": {
 			func(w *world) { w.errors["echo-remote"], w.backends["echo-remote"] = 400, nil },
 			map[string]string{"backend-off-announcer": "unreachable", "source-address": "unreachable"},
@@ -251,12 +303,13 @@ func TestWorlds(t *testing.T) {
 		},
 		"two answer for every VIP": {
 			func(w *world) {
-				for _, vip := range []string{vipCluster, vipLocal, vipRemote} {
+				for _, vip := range served() {
 					w.arp[vip][mac(0)] = 1
 				}
 			},
 			with(unreachable, "single-responder", "responders=2", "reachable-local-policy", "no-single-responder",
-				"backend-off-announcer", "no-single-responder", "direct-server-return", "no-single-responder"),
+				"backend-off-announcer", "no-single-responder", "direct-server-return", "no-single-responder",
+				"backend-on-announcer", "no-single-responder", "udp-echo", "no-single-responder"),
 		},
 		"replies come directly where SNAT is to be": {
 			func(w *world) { w.replies["tcp"] = []string{mac(3 - elected(vipRemote))} },
@@ -323,6 +376,219 @@ func TestWorlds(t *testing.T) {
 			func(w *world) { w.broken[journal.ObsLatency] = "the client is gone" },
 			map[string]string{"connect-latency": "no-data", "request-latency": "no-data"},
 		},
+		"a spare address is answered once": {
+			func(w *world) { w.arp[spareAddr] = map[string]int{mac(0): 50} },
+			map[string]string{"unassigned-address-silent": "answered-in-pool"},
+		},
+		"an address outside the pool is answered": {
+			func(w *world) { w.arp[nobodyAddr] = map[string]int{mac(77): 1} },
+			map[string]string{"unassigned-address-silent": "answered-outside-pool"},
+		},
+		"somebody answers for everything": {
+			func(w *world) {
+				w.arp[nobodyAddr], w.arp[spareAddr] = map[string]int{mac(77): 1}, map[string]int{mac(77): 1}
+			},
+			map[string]string{"unassigned-address-silent": "answered-everywhere"},
+		},
+		"no spare address was asked for": {
+			func(w *world) { w.noSpare = true },
+			map[string]string{"unassigned-address-silent": "no-data"},
+		},
+		"a node answers for the Service without endpoints": {
+			func(w *world) { w.arp[vipIdle] = map[string]int{mac(1): 10} },
+			map[string]string{"no-endpoint-not-announced": "responders=1"},
+		},
+		"all nodes answer for the Service without endpoints": {
+			func(w *world) { w.arp[vipIdle] = map[string]int{mac(0): 1, mac(1): 1, mac(2): 1} },
+			map[string]string{"no-endpoint-not-announced": "responders=3"},
+		},
+		"the Service without endpoints has one": {
+			func(w *world) {
+				w.objects.Backends = append(w.objects.Backends, journal.Backend{Service: "echo-idle", Pod: "x", Node: "worker"})
+			},
+			map[string]string{"no-endpoint-not-announced": "no-data"},
+		},
+		"the Service without endpoints has no address": {
+			func(w *world) { w.objects.Services[5].VIP = "" },
+			map[string]string{"no-endpoint-not-announced": "no-data", "dataplane-active": "vip-unassigned", "l2-advertisement-present": "vip-unassigned"},
+		},
+		"the segment never came to rest": {
+			func(w *world) { w.settle.Stable = false },
+			map[string]string{"single-responder": "unstable"},
+		},
+		"nobody waited for the segment to come to rest": {func(w *world) { w.settle = nil }, nil},
+		"requests to the near VIP fail": {
+			func(w *world) { w.errors["echo-near"], w.backends["echo-near"] = 400, map[string]map[string]int{} },
+			map[string]string{"backend-on-announcer": "unreachable"},
+		},
+		"one request to the near VIP fails": {
+			func(w *world) { w.errors["echo-near"] = 1 },
+			map[string]string{"backend-on-announcer": "errors"},
+		},
+		"the near VIP is answered elsewhere": {func(w *world) {
+			w.objects.Backends = append(w.objects.Backends, journal.Backend{Service: "echo-near", Pod: "z", Node: w.topology.Nodes[3-elected(vipNear)].Name})
+			w.backends["echo-near"]["z"] = map[string]int{nodeAddr(1): 1}
+		}, map[string]string{"backend-on-announcer": "backend-off-announcer"}},
+		"nobody asked the near VIP": {
+			func(w *world) { delete(w.backends, "echo-near") },
+			map[string]string{"backend-on-announcer": "no-data"},
+		},
+		"affinity forgets once": {
+			func(w *world) { w.backends["echo-sticky"]["c"] = map[string]int{nodeAddr(1): 1} },
+			map[string]string{"session-affinity": "spread"},
+		},
+		"the sticky VIP is dead": {
+			func(w *world) { w.errors["echo-sticky"], w.backends["echo-sticky"] = 400, map[string]map[string]int{} },
+			map[string]string{"session-affinity": "unreachable"},
+		},
+		"the sticky VIP is dead, and its control too": {
+			func(w *world) {
+				for _, name := range []string{"echo-sticky", "echo-cluster"} {
+					w.errors[name], w.backends[name] = 400, map[string]map[string]int{}
+				}
+			},
+			map[string]string{
+				"session-affinity": "unreachable", "reachable-cluster-policy": "unreachable", "every-backend-reached": "unreachable",
+				"source-address": "unreachable",
+			},
+		},
+		"everything sticks, so affinity shows nothing": {
+			func(w *world) { w.backends["echo-cluster"] = map[string]map[string]int{"a": {nodeAddr(1): 400}} },
+			map[string]string{"session-affinity": "no-data", "every-backend-reached": "missing=3"},
+		},
+		"the sticky Service has one backend": {func(w *world) {
+			w.objects.Backends = slices.DeleteFunc(w.objects.Backends, func(b journal.Backend) bool { return b.Service == "echo-sticky" && b.Pod != "b" })
+		}, map[string]string{"session-affinity": "no-data"}},
+		"too few requests to the sticky VIP": {
+			func(w *world) { w.backends["echo-sticky"]["b"] = map[string]int{nodeAddr(1): 19} },
+			map[string]string{"session-affinity": "no-data"},
+		},
+		"no datagram is answered": {
+			func(w *world) { w.udpErrors["echo-cluster"], w.udp["echo-cluster"] = 400, map[string]map[string]int{} },
+			map[string]string{"udp-echo": "unreachable"},
+		},
+		"one datagram to the local VIP is lost": {
+			func(w *world) { w.udpErrors["echo-local"] = 1 },
+			map[string]string{"udp-echo": "errors"},
+		},
+		"a backend gets no datagram": {
+			func(w *world) { delete(w.udp["echo-cluster"], "d") },
+			map[string]string{"udp-echo": "missing=1"},
+		},
+		"a backend gets three times its share of datagrams": {
+			func(w *world) { w.udp["echo-cluster"]["d"] = map[string]int{nodeAddr(1): 300} },
+			map[string]string{"udp-echo": "skew"},
+		},
+		"datagrams to the local VIP are answered elsewhere": {func(w *world) {
+			for _, b := range w.objects.Backends {
+				if b.Service == "echo-local" && b.Node != w.topology.Nodes[elected(vipLocal)].Name {
+					w.udp["echo-local"][b.Pod] = map[string]int{clientAddr: 1}
+				}
+			}
+		}, map[string]string{"udp-echo": "backend-off-announcer"}},
+		"the local VIP was sent no datagram": {
+			func(w *world) { delete(w.udp, "echo-local") },
+			map[string]string{"udp-echo": "no-data"},
+		},
+		"the datagrams were not sent": {
+			func(w *world) { w.broken[journal.ObsUDP] = "the client is gone" },
+			map[string]string{"udp-echo": "no-data"},
+		},
+		"datagrams over 1400 bytes are lost": {
+			func(w *world) { w.payloads["udp-1472"], w.payloads["udp-8000"] = 20, 20 },
+			map[string]string{"large-datagrams": "lost=1472"},
+		},
+		"one fragmented datagram of twenty is lost": {
+			func(w *world) { w.payloads["udp-8000"] = 1 },
+			map[string]string{"large-datagrams": "lost=8000"},
+		},
+		"one of 1400 bytes comes back wrong": {
+			func(w *world) { w.payloads["udp-1400"], w.kind = 1, probe.ErrorCorrupt },
+			map[string]string{"large-datagrams": "corrupt=1400"},
+		},
+		"no datagram comes back": {
+			func(w *world) {
+				for _, n := range []string{"32", "1400", "1472", "8000"} {
+					w.payloads["udp-"+n] = 20
+				}
+			},
+			map[string]string{"large-datagrams": "unreachable"},
+		},
+		"a small datagram is lost": {
+			func(w *world) { w.payloads["udp-32"] = 1 },
+			map[string]string{"large-datagrams": "lost=32"},
+		},
+		"a large response is cut": {
+			func(w *world) { w.payloads["http"], w.kind = 1, probe.ErrorCorrupt },
+			map[string]string{"large-datagrams": "response-corrupt"},
+		},
+		"large responses do not come": {
+			func(w *world) { w.payloads["http"] = 20 },
+			map[string]string{"large-datagrams": "response-lost"},
+		},
+		"the remote Service has no backend": {func(w *world) {
+			w.objects.Backends = slices.DeleteFunc(w.objects.Backends, func(b journal.Backend) bool { return b.Service == "echo-remote" })
+		}, map[string]string{"large-datagrams": "no-data", "direct-server-return": "no-data"}},
+		"pods cannot reach the local VIP": {
+			func(w *world) { w.inside["pod@worker"] = map[string]int{"echo-local": 40} },
+			map[string]string{"in-cluster-to-vip": "pod-local"},
+		},
+		"one request of a node to the cluster VIP fails": {
+			func(w *world) { w.inside["node@control-plane"] = map[string]int{"echo-cluster": 1} },
+			map[string]string{"in-cluster-to-vip": "node-cluster"},
+		},
+		"a node did not ask": {
+			func(w *world) { w.absent = "node@control-plane" },
+			map[string]string{"in-cluster-to-vip": "no-data"},
+		},
+		"nodes and pods cannot reach the local VIP": {
+			func(w *world) {
+				w.inside["node@worker2"], w.inside["pod@worker2"] = map[string]int{"echo-local": 40}, map[string]int{"echo-local": 40}
+			},
+			map[string]string{"in-cluster-to-vip": "node-local+pod-local"},
+		},
+		"transfers through the VIP take twice as long": {
+			func(w *world) {
+				for i := range w.transfers["vip"] {
+					w.transfers["vip"][i] = 2 * w.transfers["nodeport"][i]
+				}
+			},
+			map[string]string{"throughput": "p50-ratio"},
+		},
+		"a fifth of the transfers takes four times as long": {
+			func(w *world) {
+				for i := range 4 {
+					w.transfers["vip"][5*i] *= 4
+				}
+			},
+			map[string]string{"throughput": "p90-ratio"},
+		},
+		"a transfer through the VIP fails": {
+			func(w *world) { w.transfers["vip"][3] = 0 },
+			map[string]string{"throughput": "errors"},
+		},
+		"no transfer through the VIP comes whole": {
+			func(w *world) { clear(w.transfers["vip"]) },
+			map[string]string{"throughput": "unreachable"},
+		},
+		"a transfer through the NodePort fails": {
+			func(w *world) { w.transfers["nodeport"][3] = 0 },
+			map[string]string{"throughput": "no-data"},
+		},
+		"too few transfers": {
+			func(w *world) {
+				w.transfers["vip"], w.transfers["nodeport"] = w.transfers["vip"][:9], w.transfers["nodeport"][:9]
+			},
+			map[string]string{"throughput": "no-data"},
+		},
+		"the new observations broke": {
+			func(w *world) {
+				for _, id := range []string{journal.ObsPayloads, journal.ObsInCluster, journal.ObsThroughput} {
+					w.broken[id] = "the client is gone"
+				}
+			},
+			map[string]string{"large-datagrams": "no-data", "in-cluster-to-vip": "no-data", "throughput": "no-data"},
+		},
 	} {
 		t.Run(name, func(t *testing.T) {
 			w := healthy()
@@ -357,13 +623,13 @@ func cilium(forwarding scenario.Forwarding, mode string) *world {
 		flags += ", dsr"
 	}
 	for i := range w.proofs {
-		w.proofs[i].ProxyMode, w.proofs[i].Rules, w.proofs[i].Pods = "", map[string]string{}, []string{"cilium-x"}
+		w.proofs[i].ProxyMode, w.proofs[i].Rules, w.proofs[i].Pods = "", map[string]string{"iptables": "", "nftables": "", "ipvs": ""}, []string{"cilium-x"}
 		w.proofs[i].Errors = map[string]string{"proxyMode": "connection refused"}
 		w.proofs[i].Cilium = &journal.CiliumProof{
 			Replacement: json.RawMessage(fmt.Sprintf(`{"mode":"True","features":{"nodePort":{"enabled":true,"mode":%q}}}`, mode)),
 			Frontends:   map[string][]string{},
 		}
-		for _, vip := range []string{vipCluster, vipLocal, vipRemote} {
+		for _, vip := range served() {
 			w.proofs[i].Cilium.Frontends[vip+":80/TCP (0)"] = []string{"0.0.0.0:0 (1) (0) [" + flags + "] "}
 		}
 	}
@@ -375,7 +641,11 @@ func cilium(forwarding scenario.Forwarding, mode string) *world {
 		}
 		for service := range w.backends {
 			for pod := range w.backends[service] {
-				w.backends[service][pod] = map[string]int{clientAddr: 100}
+				n := 0
+				for _, k := range w.backends[service][pod] {
+					n += k
+				}
+				w.backends[service][pod] = map[string]int{clientAddr: n}
 			}
 		}
 	}
@@ -456,7 +726,8 @@ func TestStrictARP(t *testing.T) {
 		for i := range w.proofs {
 			p := &w.proofs[i]
 			p.ProxyMode, p.Links = "ipvs", append(p.Links, "kube-ipvs0")
-			p.Rules = map[string]string{"ipvs": "TCP  " + vipCluster + ":80 rr\nTCP  " + vipLocal + ":80 rr\nTCP  " + vipRemote + ":80 rr\n"}
+			p.Rules = map[string]string{"iptables": "", "nftables": "", "ipvs": "TCP  " + strings.Join(served(), ":80 rr\nTCP  ") + ":80 rr\n"}
+			p.ProxyConfig = `{"kubeproxy.config.k8s.io":{"Mode":"ipvs","IPVS":{"SyncPeriod":"30s","StrictARP":true}}}`
 			for key, value := range map[string]string{"all.arp_ignore": "1", "all.arp_announce": "2", "eth0.arp_ignore": "0", "eth0.arp_announce": "0"} {
 				p.Sysctls["net.ipv4.conf."+key] = value
 			}
@@ -474,7 +745,50 @@ func TestStrictARP(t *testing.T) {
 	}).Verdict.Code, "the interface's own is enough")
 	require.Equal(t, "arp_announce=1", strict(func(p *journal.NodeProof) { p.Sysctls["net.ipv4.conf.all.arp_announce"] = "1" }).Verdict.Code)
 	require.Equal(t, "no-data", strict(func(p *journal.NodeProof) { delete(p.Sysctls, "net.ipv4.conf.eth0.arp_announce") }).Verdict.Code)
+	told := func(config string) func(*journal.NodeProof) {
+		return func(p *journal.NodeProof) { p.ProxyConfig = config }
+	}
+	require.Equal(t, "strictARP=false", strict(told(`{"kubeproxy.config.k8s.io":{"ipvs":{"strictARP":false}}}`)).Verdict.Code)
+	for _, config := range []string{"", "404 page not found", "{}", `{"kubeproxy.config.k8s.io":{"IPVS":{}}}`} {
+		require.Equal(t, "no-data", strict(told(config)).Verdict.Code, "%q says nothing", config)
+	}
+	reverted := strict(func(p *journal.NodeProof) { p.Sysctls["net.ipv4.conf.all.arp_ignore"] = "0" })
+	require.Contains(t, reverted.Verdict.Message, "configuration says strictARP: true")
 	require.NotContains(t, judge.For(healthy().spec), "strict-arp-applied", "iptables mode has no strict ARP to judge")
+}
+
+// TestRefusedFault: what a fault on an unhealthy segment would show is not known. Where the
+// baseline is red that is the news; where it was green, something else went wrong.
+func TestRefusedFault(t *testing.T) {
+	phase := journal.MutationPhase("m")
+	for name, tc := range map[string]struct {
+		change func(*world)
+		want   judge.Result
+	}{
+		"red baseline":   {func(w *world) { w.arp[vipLocal][mac(0)] = 1 }, judge.ResultSkipped},
+		"green baseline": {func(*world) {}, judge.ResultBroken},
+	} {
+		t.Run(name, func(t *testing.T) {
+			w := mutated(tc.change)
+			w.faults = map[string][]journal.Fault{phase: {{Name: "m", Action: journal.FaultRefuse, Detail: "the segment is not healthy"}}}
+			for id, c := range verdicts(t, w) {
+				if c.Phase != journal.PhaseBaseline {
+					require.Equal(t, tc.want, c.Result, id)
+					require.Contains(t, c.Verdict.Message, "the segment is not healthy", id)
+				}
+			}
+		})
+	}
+}
+
+// TestSkippedPhase: what the user left out is told, and is neither missed nor broken.
+func TestSkippedPhase(t *testing.T) {
+	w := mutated(func(*world) {})
+	w.phases[1].Skipped = "left out"
+	got := verdicts(t, w)
+	for _, id := range w.phases[1].Checks {
+		require.Equal(t, judge.ResultSkipped, got[w.phases[1].Name+"/"+id].Result, id)
+	}
 }
 
 // mutated is a healthy baseline followed by a mutation that silences the VIPs.
@@ -543,6 +857,74 @@ func TestNodeAddressOfTwoHostsIsAFinding(t *testing.T) {
 	v := verdicts(t, w)["baseline/single-responder"].Verdict
 	require.Len(t, v.Findings, 1)
 	require.Contains(t, v.Findings[0].Message, mac(77)+" (no node)")
+}
+
+// What single-responder tolerates, it tells.
+func TestToleratedAnswersAreFindings(t *testing.T) {
+	w := healthy()
+	w.settle.Seen = []journal.SettleChange{
+		{AtMS: 0, Responders: map[string][]string{vipLocal: {mac(1), mac(2)}, vipCluster: {mac(1)}}},
+		{AtMS: 600, Responders: map[string][]string{vipLocal: {mac(1)}, vipCluster: {mac(1)}}},
+	}
+	w.again = map[string]int{vipRemote: 7}
+	v := verdicts(t, w)["baseline/single-responder"].Verdict
+	require.Equal(t, judge.Passed, v.Outcome, v.Message)
+	require.Len(t, v.Findings, 2)
+	require.Equal(t, "metallb", v.Findings[0].Component)
+	require.Contains(t, v.Findings[0].Message, vipLocal+" was answered by "+mac(1)+" (worker), "+mac(2)+" (worker2)")
+	require.Contains(t, v.Findings[1].Message, vipRemote+" (echo-remote) got 7 answers more than broadcasts")
+}
+
+// A restless segment is what a mutation is to bring about: there it is no verdict of its own.
+func TestRestlessSegmentInAMutation(t *testing.T) {
+	got := verdicts(t, mutated(func(w *world) { w.settle.Stable = false }))
+	require.Equal(t, "unstable", got["baseline/single-responder"].Verdict.Code)
+	require.Equal(t, judge.ResultMissed, got["mutation/m/single-responder"].Result)
+}
+
+func TestSecondResponderIsDescribed(t *testing.T) {
+	w := healthy()
+	w.arp[vipCluster][mac(77)] = 10
+	v := verdicts(t, w)["baseline/single-responder"].Verdict
+	require.Contains(t, v.Message, mac(77)+" (no node) 5 times from")
+}
+
+// The power that spread tells is what a simulation of the test gives, within 0.07 and four
+// standard deviations of the simulation: the approximation is one for small effects. The
+// figures of its documentation are here.
+func TestSkewPower(t *testing.T) {
+	const trials = 3000
+	rng := rand.New(rand.NewPCG(1, 2))
+	for _, tc := range []struct {
+		n            int64
+		k            int
+		alpha, share float64
+	}{{400, 4, 1e-6, 0.5}, {400, 4, 1e-6, 0.25}, {200, 2, 1e-6, 0.5}, {100, 5, 1e-3, 0.5}, {400, 4, 0.01, 1}} {
+		critical := distuv.ChiSquared{K: float64(tc.k - 1)}.Quantile(1 - tc.alpha)
+		found := 0.0
+		for range trials {
+			counts := make([]float64, tc.k)
+			for range tc.n {
+				i := rng.IntN(tc.k) // the first keeps a share of what is its due
+				if i == 0 && rng.Float64() >= tc.share {
+					i = 1 + rng.IntN(tc.k-1)
+				}
+				counts[i]++
+			}
+			chi2, expected := 0.0, float64(tc.n)/float64(tc.k)
+			for _, c := range counts {
+				chi2 += (c - expected) * (c - expected) / expected
+			}
+			if chi2 > critical {
+				found++
+			}
+		}
+		want := judge.SkewPower(tc.n, tc.k, tc.alpha, tc.share)
+		got := found / trials
+		require.InDelta(t, want, got, 0.07+4*math.Sqrt(0.25/trials), "%+v", tc)
+	}
+	require.InDelta(t, 0.66, judge.SkewPower(400, 4, 1e-6, 0.5), 0.005)
+	require.Greater(t, judge.SkewPower(400, 4, 1e-6, 0.25), 0.99)
 }
 
 func TestUnverifiedMutationIsBroken(t *testing.T) {
@@ -650,6 +1032,16 @@ func TestDamageNeverHelps(t *testing.T) {
 		healthy,
 		func() *world { w := healthy(); w.arp[vipCluster][mac(0)] = 3; return w },
 		func() *world { w := healthy(); w.errors["echo-cluster"] = 3; return w },
+		func() *world { return restored(takeover{from: 10, announced: []int64{2000}}) },
+		func() *world {
+			w := healthy()
+			w.settle.Stable = false
+			w.arp[spareAddr], w.arp[vipIdle] = map[string]int{mac(1): 2}, map[string]int{mac(1): 2}
+			w.backends["echo-sticky"]["c"] = map[string]int{nodeAddr(1): 1}
+			w.udpErrors["echo-local"], w.payloads["udp-1472"], w.transfers["vip"][3] = 1, 2, 0
+			w.inside["pod@worker"] = map[string]int{"echo-local": 1}
+			return w
+		},
 		func() *world { return mutated(func(w *world) { w.proofs[1].ProxyMode = "ipvs" }) },
 	}
 	var texts [][]byte

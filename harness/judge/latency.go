@@ -47,7 +47,7 @@ func requestLatency() Check {
 }
 
 func latencyCodes() []string {
-	return []string{"ok", "unreachable", "errors", "p50-ratio", "p90-ratio"}
+	return []string{"ok", "no-single-responder", "unreachable", "errors", "p50-ratio", "p90-ratio"}
 }
 
 func judgeLatency(f journal.Facts, sc scenario.Scenario, stream, what string) Verdict {
@@ -55,7 +55,7 @@ func judgeLatency(f journal.Facts, sc scenario.Scenario, stream, what string) Ve
 	if err != nil {
 		return broken(err)
 	}
-	paths, err := journal.One[journal.Paths](span, journal.KindPaths)
+	paths, err := readPaths(f, span)
 	if err != nil {
 		return broken(err)
 	}

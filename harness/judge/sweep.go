@@ -23,18 +23,29 @@ type sweep struct {
 	sent     map[string]int            // target address -> who-has sent
 	answered map[string]int            // target address -> who-has that got an answer
 	replies  map[string]map[string]int // target address -> sender MAC -> replies
-	foreign  map[string]string         // sender MAC -> differing Ethernet source
+	foreign  map[string]string         // sender MAC -> differing Ethernet source, the lowest of several
 	claims   map[string]map[string]int // target address -> sender MAC -> announcements that nobody asked for
+	begun    int64                     // when the first who-has was sent, ns
+	asked    map[string][]int64        // target address -> when its who-has were sent, ns
+	seen     map[string]map[string]heard
+	settle   *journal.Settle // how the segment came to rest before; nil where nobody waited for that
+}
+
+// heard is when a MAC's first and last answers for an address came, ns.
+type heard struct{ first, last int64 }
+
+func newSweep() sweep {
+	return sweep{
+		sent: map[string]int{}, answered: map[string]int{}, replies: map[string]map[string]int{}, foreign: map[string]string{},
+		claims: map[string]map[string]int{}, asked: map[string][]int64{}, seen: map[string]map[string]heard{},
+	}
 }
 
 // readSweep reads the phase's ARP sweep. It is an error when frames may have been
 // lost, or when the positive control failed: unless every node's own address was
 // answered by that node, "nobody answers" means nothing.
 func readSweep(f journal.Facts) (sweep, error) {
-	s := sweep{
-		sent: map[string]int{}, answered: map[string]int{},
-		replies: map[string]map[string]int{}, foreign: map[string]string{}, claims: map[string]map[string]int{},
-	}
+	s := newSweep()
 	span, err := f.Observation(journal.ObsARP)
 	if err != nil {
 		return s, err
@@ -42,8 +53,18 @@ func readSweep(f journal.Facts) (sweep, error) {
 	if s.topo, err = f.Topology(); err != nil {
 		return s, err
 	}
-	if s.targets, err = targets(span); err != nil {
+	if s.targets, err = targets(f, span); err != nil {
 		return s, err
+	}
+	settles, err := journal.Bodies[journal.Settle](span, journal.KindSettle)
+	if err != nil {
+		return s, err
+	}
+	if len(settles) > 1 {
+		return s, fmt.Errorf("observation %s: %d records %s, want 1 at most", span.ID, len(settles), journal.KindSettle)
+	}
+	for i := range settles {
+		s.settle = &settles[i]
 	}
 	run, err := span.Stream(journal.StreamARP)
 	if err != nil {
@@ -59,7 +80,15 @@ func readSweep(f journal.Facts) (sweep, error) {
 	if err := s.count(run, totals); err != nil {
 		return s, err
 	}
-	return s, s.control()
+	if err := s.control(); err != nil {
+		return s, err
+	}
+	for _, t := range s.kind(journal.TargetVIP) {
+		if t.Address == "" {
+			return s, &unassignedError{t.Service}
+		}
+	}
+	return s, nil
 }
 
 func (s *sweep) count(run journal.Run, totals probe.ARPTotals) error {
@@ -85,20 +114,26 @@ func (s *sweep) count(run journal.Run, totals probe.ARPTotals) error {
 	for _, g := range gratuitous {
 		increment(s.claims, g.Address.String(), strings.ToLower(g.SenderMAC))
 	}
-	for _, p := range probes {
+	for i, p := range probes {
 		if p.Error != "" {
 			return fmt.Errorf("send who-has %s: %s", p.Target, p.Error)
 		}
 		addr := p.Target.String()
 		s.sent[addr]++
+		s.asked[addr] = append(s.asked[addr], p.SentNS)
+		if i == 0 || p.SentNS < s.begun {
+			s.begun = p.SentNS
+		}
 		frames[addr] = append(frames[addr], frame{at: p.SentNS})
 	}
 	for _, r := range replies {
 		addr := r.Target.String()
 		mac := strings.ToLower(r.SenderMAC)
 		increment(s.replies, addr, mac)
+		s.hear(addr, mac, r.ReceivedNS)
 		frames[addr] = append(frames[addr], frame{at: r.ReceivedNS, reply: true})
-		if eth := strings.ToLower(r.EthernetSource); eth != mac {
+		// Not the last one: what happened at the same time is in no order.
+		if eth := strings.ToLower(r.EthernetSource); eth != mac && (s.foreign[mac] == "" || eth < s.foreign[mac]) {
 			s.foreign[mac] = eth
 		}
 	}
@@ -113,6 +148,17 @@ func increment(m map[string]map[string]int, a, b string) {
 		m[a] = map[string]int{}
 	}
 	m[a][b]++
+}
+
+func (s *sweep) hear(addr, mac string, at int64) {
+	if s.seen[addr] == nil {
+		s.seen[addr] = map[string]heard{}
+	}
+	h, again := s.seen[addr][mac]
+	if !again {
+		h = heard{at, at}
+	}
+	s.seen[addr][mac] = heard{min(h.first, at), max(h.last, at)}
 }
 
 // frame is a who-has or a reply, at its time in ns.

@@ -14,7 +14,7 @@ import (
 	"github.com/lbmatrix/lbmatrix/harness/scenario"
 )
 
-// traffic is what the traffic observation saw of one Service.
+// traffic is what a load observation saw of one Service.
 type traffic struct {
 	service journal.Service
 	objs    journal.Objects
@@ -24,8 +24,13 @@ type traffic struct {
 	errors  []probe.LoadError
 }
 
-// readTraffic reads the traffic to the Service of a purpose.
+// readTraffic reads the HTTP requests to the Service of a purpose.
 func readTraffic(f journal.Facts, purpose string) (traffic, error) {
+	return readLoad(f, journal.ObsTraffic, journal.StreamHTTP, purpose)
+}
+
+// readLoad reads the requests of one load run to the Service of a purpose.
+func readLoad(f journal.Facts, observation, stream, purpose string) (traffic, error) {
 	var t traffic
 	var err error
 	if t.topo, err = f.Topology(); err != nil {
@@ -37,11 +42,17 @@ func readTraffic(f journal.Facts, purpose string) (traffic, error) {
 	if t.service, err = service(t.objs, purpose); err != nil {
 		return t, err
 	}
-	span, err := f.Observation(journal.ObsTraffic)
+	span, err := f.Observation(observation)
 	if err != nil {
 		return t, err
 	}
-	l, err := loadRun(span, journal.StreamHTTP)
+	if _, err := readPaths(f, span); err != nil {
+		return t, err
+	}
+	if t.service.VIP == "" {
+		return t, &unassignedError{t.service.Name}
+	}
+	l, err := loadRun(span, stream)
 	if err != nil {
 		return t, err
 	}
@@ -91,35 +102,59 @@ func backendOffAnnouncer() Check {
 	}
 }
 
+func backendOnAnnouncer() Check {
+	return Check{
+		ID: "backend-on-announcer", Family: "traffic",
+		Title: "Requests whose only backends are on the announcer are answered",
+		Why: "A data plane that handles what it forwards can lose what it delivers itself: with Cilium's kube-proxy replacement and DSR a backend " +
+			"on the node that announces was not reached (cilium #31689).",
+		Method: "limits.requests HTTP requests to a Service of policy Cluster whose endpoints are all on the node that answers ARP for it. Every " +
+			"answer must come from there. With no failure in n requests the true failure share is below 3/n with 95 % confidence.",
+		Needs: []string{journal.ObsTraffic, journal.ObsAnnouncement, journal.ObsARP},
+		Codes: []string{"ok", "errors", "unreachable", "no-single-responder", "backend-off-announcer"},
+		Judge: func(f journal.Facts, sc scenario.Scenario) Verdict { return judgeReachable(f, sc, journal.RoleNear) },
+	}
+}
+
 func judgeReachable(f journal.Facts, sc scenario.Scenario, purpose string) Verdict {
 	t, err := readTraffic(f, purpose)
 	if err != nil {
 		return broken(err)
 	}
+	v, ok := t.answered(sc.Spec.Limits, "HTTP GET on new connections")
+	if !ok {
+		return v
+	}
+	if purpose != forCluster {
+		if wrong, ok := placed(f, t, purpose != forRemote); !ok {
+			return wrong.with(v.Figures...)
+		}
+	}
+	return v
+}
+
+// answered holds the requests to one Service to the error limit. It is not ok when they
+// failed, or when the client did not send them all.
+func (t traffic) answered(limits scenario.Limits, method string) (v Verdict, ok bool) {
 	if t.totals.Dropped+t.totals.Cancelled > 0 {
-		return broken(fmt.Errorf("the client never sent %d of %d requests", t.totals.Dropped+t.totals.Cancelled, t.totals.Scheduled))
+		return broken(fmt.Errorf("%s: the client never sent %d of %d requests", t.service.Name, t.totals.Dropped+t.totals.Cancelled, t.totals.Scheduled)), false
 	}
 	n := t.totals.Completed
 	ratio := float64(t.totals.Errors) / float64(n)
-	figure := Figure{Name: "failed requests", Value: float64(t.totals.Errors), Unit: "requests", N: n, Method: "HTTP GET on new connections"}
+	figure := Figure{Name: t.service.Name + " failed requests", Value: float64(t.totals.Errors), Unit: "requests", N: n, Method: method}
 	switch {
 	case t.totals.OK == 0:
-		return fail("unreachable", "none of %d requests to %s was answered: %s", n, t.service.VIP, errorWords(t.totals.ErrorKinds)).with(figure)
-	case ratio > sc.Spec.Limits.MaxErrorRatio:
+		return fail("unreachable", "none of %d requests to %s was answered: %s", n, t.service.VIP, errorWords(t.totals.ErrorKinds)).with(figure), false
+	case ratio > limits.MaxErrorRatio:
 		return fail("errors", "%d of %d requests to %s failed (%s); limit %.3g", t.totals.Errors, n, t.service.VIP,
-			errorWords(t.totals.ErrorKinds), sc.Spec.Limits.MaxErrorRatio).with(figure)
-	}
-	if purpose != forCluster {
-		if v, ok := placed(f, t, purpose == forLocal); !ok {
-			return v.with(figure)
-		}
+			errorWords(t.totals.ErrorKinds), limits.MaxErrorRatio).with(figure), false
 	}
 	return pass("%d of %d requests to %s answered: the failure share is below %.2g %% with 95 %% confidence",
-		t.totals.OK, n, t.service.VIP, 100*3/float64(n)).with(figure)
+		t.totals.OK, n, t.service.VIP, 100*3/float64(n)).with(figure), true
 }
 
-// placed holds the answers to where they must come from: policy Local's from the
-// announcer's own pods, the remote Service's from nowhere near it.
+// placed holds the answers to where they must come from: policy Local's and the near
+// Service's from the announcer's own pods, the remote Service's from nowhere near it.
 func placed(f journal.Facts, t traffic, onAnnouncer bool) (Verdict, bool) {
 	s, err := readSweep(f)
 	if err != nil {
@@ -133,7 +168,7 @@ func placed(f journal.Facts, t traffic, onAnnouncer bool) (Verdict, bool) {
 	for _, b := range t.peers.Backends {
 		switch {
 		case onAnnouncer && b.Node != node.Name:
-			return fail("backend-off-announcer", "%d requests to %s (policy Local, announcer %s) were answered by %s on %s",
+			return fail("backend-off-announcer", "%d requests to %s, to be answered on its announcer %s, were answered by %s on %s",
 				b.Responses, t.service.VIP, node.Name, b.Pod, b.Node), false
 		case !onAnnouncer && b.Node == node.Name:
 			return fail("backend-on-announcer", "%d requests to %s, whose backends are to be off its announcer %s, were answered there",

@@ -7,9 +7,11 @@ import (
 	"bytes"
 	"encoding/json"
 	"fmt"
+	"maps"
 	"net"
 	"net/netip"
 	"path/filepath"
+	"strings"
 	"time"
 
 	"github.com/gopacket/gopacket"
@@ -51,6 +53,18 @@ type world struct {
 	flows     int                                  // connections, and datagrams, of the reply path
 	requests  string                               // MAC that requests go to instead of the announcer's
 	unseen    int                                  // connections that are missing in the capture
+	noPath    *journal.Unmeasured                  // latency found no announcer
+	udp       map[string]map[string]map[string]int // as backends, of datagrams
+	udpErrors map[string]int
+	payloads  map[string]int            // target of the payloads observation -> exchanges that fail
+	kind      string                    // how they fail
+	transfers map[string][]int64        // vip, nodeport -> times of the transfers, ns; 0 is one that fails
+	inside    map[string]map[string]int // from@node -> service -> failed requests, of 40
+	settle    *journal.Settle
+	takeover  takeover
+	again     map[string]int // address -> second answers of the same MAC to one broadcast
+	noSpare   bool           // the sweep asks for no spare address
+	absent    string         // an in-cluster client, from@node, that did not ask
 }
 
 type hist struct {
@@ -63,8 +77,16 @@ const (
 	vipCluster = "192.0.2.40"
 	vipLocal   = "192.0.2.41"
 	vipRemote  = "192.0.2.42"
+	vipNear    = "192.0.2.43"
+	vipSticky  = "192.0.2.44"
+	vipIdle    = "192.0.2.45"
+	spareAddr  = "192.0.2.49"
+	nobodyAddr = "192.0.2.250"
 	clientAddr = "192.0.2.100"
 )
+
+// served are the VIPs that have endpoints.
+func served() []string { return []string{vipCluster, vipLocal, vipRemote, vipNear, vipSticky} }
 
 // healthy is a cluster of one control plane and two workers where all is well.
 func healthy() *world {
@@ -88,22 +110,27 @@ func healthy() *world {
 		})
 		w.proofs = append(w.proofs, journal.NodeProof{
 			Node: name, ProxyMode: "iptables\n", Sysctls: map[string]string{"net.ipv4.ip_forward": "1\n"},
-			Rules: map[string]string{"iptables": fmt.Sprintf("-A KUBE-SERVICES -d %s/32 -p tcp\n-A KUBE-SERVICES -d %s/32 -p tcp\n-A KUBE-SERVICES -d %s/32 -p tcp\n", vipCluster, vipLocal, vipRemote)},
+			Rules: map[string]string{"iptables": "-A KUBE-SERVICES -d " + strings.Join(served(), "/32 -p tcp\n-A KUBE-SERVICES -d ") + "/32 -p tcp\n", "nftables": "", "ipvs": ""},
 			Links: []string{"lo", "eth0"},
 		})
+		w.metrics = append(w.metrics, journal.SpeakerMetrics{Node: name, Text: "metallb_k8s_client_config_loaded_bool 1\n"})
 	}
 	w.objects = journal.Objects{
 		Services: []journal.Service{
 			{Name: "echo-cluster", Namespace: "lbmatrix", ExternalTrafficPolicy: "Cluster", VIP: vipCluster, Port: 80, NodePort: 30080},
 			{Name: "echo-local", Namespace: "lbmatrix", ExternalTrafficPolicy: "Local", VIP: vipLocal, Port: 80, NodePort: 30081},
 			{Name: "echo-remote", Namespace: "lbmatrix", ExternalTrafficPolicy: "Cluster", VIP: vipRemote, Port: 80, NodePort: 30082, UDPPort: 8082, BackendsOffAnnouncer: true},
+			{Name: "echo-near", Namespace: "lbmatrix", ExternalTrafficPolicy: "Cluster", VIP: vipNear, Port: 80, NodePort: 30083, Role: journal.RoleNear},
+			{Name: "echo-sticky", Namespace: "lbmatrix", ExternalTrafficPolicy: "Cluster", VIP: vipSticky, Port: 80, NodePort: 30084, Role: journal.RoleSticky, SessionAffinity: "ClientIP"},
+			{Name: "echo-idle", Namespace: "lbmatrix", ExternalTrafficPolicy: "Local", VIP: vipIdle, Port: 80, NodePort: 30085, Role: journal.RoleIdle},
 		},
 		Pools:            []journal.Pool{{Name: "pool", Addresses: []string{"192.0.2.40-192.0.2.49"}}},
 		L2Advertisements: []journal.L2Advertisement{{Name: "all", Pools: []string{"pool"}}},
 	}
 	for _, s := range w.objects.Services {
 		for i, pod := range []string{"a", "b", "c", "d"} {
-			if s.BackendsOffAnnouncer && 1+i%2 == elected(vipRemote) {
+			switch {
+			case s.BackendsOffAnnouncer && 1+i%2 == elected(vipRemote), s.Role == journal.RoleNear && 1+i%2 != elected(vipNear), s.Role == journal.RoleIdle:
 				continue
 			}
 			w.objects.Backends = append(w.objects.Backends, journal.Backend{Service: s.Name, Pod: pod, Node: w.topology.Nodes[1+i%2].Name})
@@ -112,6 +139,24 @@ func healthy() *world {
 	w.announce("echo-cluster", vipCluster, elected(vipCluster))
 	w.announce("echo-local", vipLocal, elected(vipLocal))
 	w.announce("echo-remote", vipRemote, elected(vipRemote))
+	w.announce("echo-near", vipNear, elected(vipNear))
+	w.announce("echo-sticky", vipSticky, elected(vipSticky))
+	w.backends["echo-sticky"] = map[string]map[string]int{"b": {nodeAddr(elected(vipSticky)): 400}}
+	w.udp = map[string]map[string]map[string]int{}
+	for _, service := range []string{"echo-cluster", "echo-local"} {
+		w.udp[service] = map[string]map[string]int{}
+		for pod, peers := range w.backends[service] {
+			w.udp[service][pod] = maps.Clone(peers)
+		}
+	}
+	w.udpErrors, w.payloads, w.kind = map[string]int{}, map[string]int{}, probe.ErrorTimeout
+	w.transfers = map[string][]int64{}
+	for i := range 20 {
+		w.transfers["vip"] = append(w.transfers["vip"], int64(21e6+1e4*i))
+		w.transfers["nodeport"] = append(w.transfers["nodeport"], int64(20e6+1e4*i))
+	}
+	w.inside = map[string]map[string]int{}
+	w.settle = &journal.Settle{WantedMS: 2000, StableMS: 2100, Stable: true, Seen: []journal.SettleChange{{Responders: map[string][]string{}}}}
 	w.replies = map[string][]string{"tcp": {mac(elected(vipRemote))}, "udp": {mac(elected(vipRemote))}}
 	w.flows = 20
 	w.latency = map[string]hist{}
@@ -145,10 +190,7 @@ func (w *world) announce(service, vip string, i int) {
 	}
 	w.arp[vip] = map[string]int{mac(i): 1}
 	name := w.topology.Nodes[i].Name
-	w.metrics = append(w.metrics, journal.SpeakerMetrics{
-		Node: name,
-		Text: fmt.Sprintf("metallb_speaker_announced{ip=%q,node=%q,protocol=\"layer2\",service=\"lbmatrix/%s\"} 1\n", vip, name, service),
-	})
+	w.metrics[i].Text += fmt.Sprintf("metallb_speaker_announced{ip=%q,node=%q,protocol=\"layer2\",service=\"lbmatrix/%s\"} 1\n", vip, name, service)
 	w.objects.L2Statuses = append(w.objects.L2Statuses, journal.L2Status{Service: service, Node: name})
 	w.objects.Events = append(w.objects.Events, journal.Event{
 		Service: service, Reason: "nodeAssigned",
@@ -233,6 +275,18 @@ func (w *world) observe(o *journal.Observation, id string) error {
 		return w.observeReplyPath(o)
 	case journal.ObsLatency:
 		return w.observeLatency(o)
+	case journal.ObsTakeover:
+		return w.takeover.observe(o, mac(elected(vipCluster)))
+	case journal.ObsUDP:
+		return w.observeUDP(o)
+	case journal.ObsPayloads:
+		return w.observePayloads(o)
+	case journal.ObsThroughput:
+		return w.observeThroughput(o)
+	case journal.ObsInCluster:
+		return w.observeInCluster(o)
+	default:
+		return fmt.Errorf("the world has no observation %s", id)
 	}
 	return nil
 }
@@ -338,7 +392,20 @@ func (l *lines) end(totals any) error {
 func (w *world) observeARP(o *journal.Observation) error {
 	var targets []journal.Target
 	for _, s := range w.objects.Services {
-		targets = append(targets, journal.Target{Service: s.Name, Kind: journal.TargetVIP, Address: s.VIP, Stream: journal.StreamARP})
+		kind := journal.TargetVIP
+		if s.Role == journal.RoleIdle {
+			kind = journal.TargetIdle
+		}
+		targets = append(targets, journal.Target{Service: s.Name, Kind: kind, Address: s.VIP, Stream: journal.StreamARP})
+	}
+	targets = append(targets, journal.Target{Kind: journal.TargetUnassigned, Address: nobodyAddr, Stream: journal.StreamARP})
+	if !w.noSpare {
+		targets = append(targets, journal.Target{Kind: journal.TargetSpare, Address: spareAddr, Stream: journal.StreamARP})
+	}
+	if w.settle != nil {
+		if err := o.Write(journal.KindSettle, w.settle); err != nil {
+			return err
+		}
 	}
 	for _, n := range w.topology.Nodes {
 		targets = append(targets, journal.Target{Kind: journal.TargetNodeAddress, Address: n.Address, Node: n.Name, Stream: journal.StreamARP})
@@ -351,6 +418,9 @@ func (w *world) observeARP(o *journal.Observation) error {
 	totals := probe.ARPTotals{KernelDrops: w.drops}
 	for round := range w.probes {
 		for _, t := range targets {
+			if t.Address == "" {
+				continue // a Service without a VIP
+			}
 			addr := netip.MustParseAddr(t.Address)
 			l.add(probe.KindARPProbe, probe.ARPProbe{Probe: round, Target: addr, SentNS: int64(1000 * round)})
 			totals.Sent++
@@ -358,6 +428,10 @@ func (w *world) observeARP(o *journal.Observation) error {
 				if every > 0 && round%every == 0 {
 					l.add(probe.KindARPReply, probe.ARPReply{Probe: round, Target: addr, SenderMAC: m, EthernetSource: m, ReceivedNS: int64(1000*round) + w.delayNS})
 					totals.Replies++
+					if round < w.again[t.Address] {
+						l.add(probe.KindARPReply, probe.ARPReply{Probe: round, Target: addr, SenderMAC: m, EthernetSource: m, ReceivedNS: int64(1000*round) + w.delayNS + 1})
+						totals.Replies++
+					}
 				}
 			}
 		}
@@ -372,13 +446,48 @@ func (w *world) observeARP(o *journal.Observation) error {
 }
 
 func (w *world) observeTraffic(o *journal.Observation) error {
-	l := &lines{out: o.Stream(journal.StreamHTTP)}
+	if err := o.Write(journal.KindPaths, w.loaded(w.backends)); err != nil {
+		return err
+	}
+	return w.observeLoad(o, journal.StreamHTTP, w.backends, w.errors)
+}
+
+// loaded are the paths of a load observation: as a real one, it measures nothing where one
+// of its Services has no VIP.
+func (w *world) loaded(backends map[string]map[string]map[string]int) journal.Paths {
+	var paths journal.Paths
+	for _, s := range w.objects.Services {
+		if _, ok := backends[s.Name]; !ok {
+			continue
+		}
+		if s.VIP == "" {
+			return journal.Paths{Unmeasured: &journal.Unmeasured{Service: s.Name}}
+		}
+		paths.Targets = append(paths.Targets, journal.Target{Name: s.Name, Service: s.Name, Kind: journal.TargetVIP, Address: s.VIP})
+	}
+	return paths
+}
+
+func (w *world) observeUDP(o *journal.Observation) error {
+	if err := o.Write(journal.KindPaths, w.loaded(w.udp)); err != nil {
+		return err
+	}
+	return w.observeLoad(o, journal.StreamUDP, w.udp, w.udpErrors)
+}
+
+// observeLoad writes a load run to every Service that has answers, or failures.
+func (w *world) observeLoad(o *journal.Observation, stream string, backends map[string]map[string]map[string]int, errors map[string]int) error {
+	l := &lines{out: o.Stream(stream)}
 	l.start(probe.LoadArgs{})
 	all := probe.LoadTotals{Targets: map[string]probe.LoadTotals{}}
 	for _, s := range w.objects.Services {
+		answered, ok := backends[s.Name]
+		if !ok {
+			continue
+		}
 		peers := probe.LoadPeers{Target: s.Name, Backends: map[string]probe.BackendCount{}}
 		var t probe.LoadTotals
-		for pod, seen := range w.backends[s.Name] {
+		for pod, seen := range answered {
 			node := ""
 			for _, b := range w.objects.Backends {
 				if b.Pod == pod && b.Service == s.Name {
@@ -392,8 +501,8 @@ func (w *world) observeTraffic(o *journal.Observation) error {
 			peers.Backends[pod] = probe.BackendCount{Pod: pod, Node: node, Responses: n, Peers: seen}
 			t.OK += int64(n)
 		}
-		t.Errors = int64(w.errors[s.Name])
-		for range w.errors[s.Name] {
+		t.Errors = int64(errors[s.Name])
+		for range errors[s.Name] {
 			l.add(probe.KindLoadError, probe.LoadError{Target: s.Name, ErrorKind: probe.ErrorTimeout})
 		}
 		if t.Errors > 0 {
@@ -407,7 +516,106 @@ func (w *world) observeTraffic(o *journal.Observation) error {
 	return l.end(all)
 }
 
+// observeInCluster writes the runs of every node, and of the workers' pods.
+func (w *world) observeInCluster(o *journal.Observation) error {
+	var paths journal.Paths
+	streams := []string{}
+	for i, n := range w.topology.Nodes {
+		for _, from := range []string{journal.FromNode, journal.FromPod} {
+			if from == journal.FromPod && i == 0 {
+				continue // the control plane has no backend
+			}
+			stream := from + "@" + n.Name
+			if stream == w.absent {
+				continue
+			}
+			streams = append(streams, stream)
+			for _, service := range []string{"echo-cluster", "echo-local"} {
+				paths.Targets = append(paths.Targets, journal.Target{
+					Name: service, Service: service, Kind: journal.TargetVIP, Node: n.Name, From: from, Stream: stream,
+				})
+			}
+		}
+	}
+	if err := o.Write(journal.KindPaths, paths); err != nil {
+		return err
+	}
+	for _, stream := range streams {
+		answers, errors := map[string]map[string]map[string]int{}, w.inside[stream]
+		for _, service := range []string{"echo-cluster", "echo-local"} {
+			answers[service] = map[string]map[string]int{"a": {clientAddr: 40 - errors[service]}}
+			if errors[service] == 40 {
+				answers[service] = nil
+			}
+		}
+		if err := w.observeLoad(o, stream, answers, errors); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (w *world) observePayloads(o *journal.Observation) error {
+	var targets []journal.Target
+	for _, n := range []int{32, 1400, 1472, 8000} {
+		targets = append(targets, journal.Target{
+			Name: fmt.Sprintf("udp-%d", n), Service: "echo-remote", Kind: journal.TargetVIP, Protocol: probe.ExchangeUDP, Bytes: n, Stream: journal.StreamPayloads,
+		})
+	}
+	targets = append(targets, journal.Target{
+		Name: "http", Service: "echo-remote", Kind: journal.TargetVIP, Protocol: probe.ExchangeHTTP, Bytes: 1 << 20, Stream: journal.StreamPayloads,
+	})
+	return exchange(o, targets, 20, func(name string, i int) probe.ExchangeResult {
+		if i < w.payloads[name] {
+			return probe.ExchangeResult{ErrorKind: w.kind, Message: "wait for it"}
+		}
+		return probe.ExchangeResult{DurationNS: 1e6}
+	})
+}
+
+func (w *world) observeThroughput(o *journal.Observation) error {
+	targets := []journal.Target{
+		{Name: "vip", Service: "echo-remote", Kind: journal.TargetVIP, Address: vipRemote, Bytes: 8 << 20, Stream: journal.StreamBulk},
+		{Name: "nodeport", Service: "echo-remote", Kind: journal.TargetNodePort, Bytes: 8 << 20, Stream: journal.StreamBulk},
+	}
+	return exchange(o, targets, len(w.transfers["vip"]), func(name string, i int) probe.ExchangeResult {
+		if ns := w.transfers[name][i]; ns > 0 {
+			return probe.ExchangeResult{DurationNS: ns}
+		}
+		return probe.ExchangeResult{ErrorKind: probe.ErrorTimeout, DurationNS: 1}
+	})
+}
+
+// exchange writes a run of count exchanges with each target.
+func exchange(o *journal.Observation, targets []journal.Target, count int, result func(name string, i int) probe.ExchangeResult) error {
+	if err := o.Write(journal.KindPaths, journal.Paths{Targets: targets}); err != nil {
+		return err
+	}
+	args := probe.ExchangeArgs{Count: count}
+	for _, t := range targets {
+		args.Targets = append(args.Targets, probe.ExchangeTarget{Name: t.Name, Bytes: t.Bytes})
+	}
+	l := &lines{out: o.Stream(targets[0].Stream)}
+	l.start(args)
+	totals := probe.ExchangeTotals{}
+	for i := range count {
+		for k, t := range targets {
+			r := result(t.Name, i)
+			r.Target, r.Number = t.Name, i*len(targets)+k
+			l.add(probe.KindExchange, r)
+			totals.Exchanges++
+			if r.ErrorKind == "" {
+				totals.OK++
+			}
+		}
+	}
+	return l.end(totals)
+}
+
 func (w *world) observeLatency(o *journal.Observation) error {
+	if w.noPath != nil {
+		return o.Write(journal.KindPaths, journal.Paths{Unmeasured: w.noPath})
+	}
 	var targets []journal.Target
 	var again []string
 	streams := []string{journal.StreamConnect, journal.StreamRequest}

@@ -5,7 +5,10 @@ package observe
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"net/netip"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -20,7 +23,8 @@ const segmentInterface = "eth0"
 const arpSettle = time.Second
 
 // observeARP broadcasts who-has for every VIP, for every node's own address (the
-// positive control) and for an address nobody has (the negative one).
+// positive control) and for the addresses that must be silent: one outside the pool, one
+// of the pool that no Service was given, and that of the Service without endpoints.
 func observeARP(ctx context.Context, e *Env, o *journal.Observation) error {
 	observer, err := e.Cluster.Observer(ctx)
 	if err != nil {
@@ -33,10 +37,17 @@ func observeARP(ctx context.Context, e *Env, o *journal.Observation) error {
 	if err := o.Write(journal.KindPaths, journal.Paths{Targets: targets}); err != nil {
 		return err
 	}
+	if e.settled != nil {
+		if err := o.Write(journal.KindSettle, e.settled); err != nil {
+			return err
+		}
+	}
 	limits := e.Scenario.Spec.Limits
 	var addrs []string
 	for _, t := range targets {
-		addrs = append(addrs, t.Address)
+		if t.Address != "" { // a Service without a VIP: nothing to ask for
+			addrs = append(addrs, t.Address)
+		}
 	}
 	work := time.Duration(limits.ARPProbes)*limits.ARPInterval.D() + arpSettle
 	_, err = e.instrument(ctx, o, observer, journal.StreamARP, work, "arp",
@@ -52,17 +63,47 @@ func (e *Env) arpTargets(ctx context.Context) ([]journal.Target, error) {
 	}
 	var out []journal.Target
 	for _, s := range objs.Services {
-		if s.VIP == "" {
-			return nil, fmt.Errorf("service %s has no load-balancer address", s.Name)
+		kind := journal.TargetVIP
+		if s.Role == journal.RoleIdle {
+			kind = journal.TargetIdle
 		}
-		out = append(out, journal.Target{Name: s.VIP, Service: s.Name, Kind: journal.TargetVIP, Address: s.VIP, Stream: journal.StreamARP})
+		out = append(out, journal.Target{Name: s.VIP, Service: s.Name, Kind: kind, Address: s.VIP, Stream: journal.StreamARP})
 	}
 	for _, n := range e.Topology.Nodes {
 		out = append(out, journal.Target{Name: n.Name, Kind: journal.TargetNodeAddress, Address: n.Address, Node: n.Name, Stream: journal.StreamARP})
 	}
+	spare, err := spareAddress(e.Topology.Pool, objs.Services)
+	if err != nil {
+		return nil, err
+	}
+	out = append(out, journal.Target{Name: spare, Kind: journal.TargetSpare, Address: spare, Stream: journal.StreamARP})
 	if e.Unassigned.IsValid() {
 		addr := e.Unassigned.String()
 		out = append(out, journal.Target{Name: addr, Kind: journal.TargetUnassigned, Address: addr, Stream: journal.StreamARP})
 	}
 	return out, nil
+}
+
+// Spare is the highest address of the pool that no Service has been given.
+func (e *Env) Spare(ctx context.Context) (string, error) {
+	services, err := e.Services(ctx)
+	if err != nil {
+		return "", err
+	}
+	return spareAddress(e.Topology.Pool, services)
+}
+
+func spareAddress(pool string, services []journal.Service) (string, error) {
+	first, last, _ := strings.Cut(pool, "-")
+	low, err := netip.ParseAddr(first)
+	high, err2 := netip.ParseAddr(last)
+	if err := errors.Join(err, err2); err != nil {
+		return "", fmt.Errorf("find a spare address in pool %q: %w", pool, err)
+	}
+	for a := high; a.IsValid() && a.Compare(low) >= 0; a = a.Prev() {
+		if !slices.ContainsFunc(services, func(s journal.Service) bool { return s.VIP == a.String() }) {
+			return a.String(), nil
+		}
+	}
+	return "", fmt.Errorf("find a spare address in pool %s: every address is given to a Service", pool)
 }

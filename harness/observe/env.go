@@ -13,6 +13,7 @@ import (
 	"fmt"
 	"io"
 	"net/netip"
+	"slices"
 	"strings"
 	"time"
 
@@ -37,6 +38,8 @@ type Env struct {
 	Namespace string
 	// Remote is the Service whose backends are kept off the node that announces it.
 	Remote string
+	// Roles says what each other Service is for that its traffic policy does not tell, by name.
+	Roles map[string]string
 	// MetalLB is the namespace of the speakers.
 	MetalLB  string
 	Topology journal.Topology
@@ -46,8 +49,12 @@ type Env struct {
 	Dir string
 	// Probe is the path of lbprobe on the client and the observer.
 	Probe string
+	// NodeProbe is the path of lbprobe on the nodes.
+	NodeProbe string
 	// Progress tells of what takes long.
 	Progress func(message string)
+
+	settled *journal.Settle // how the segment last came to rest
 }
 
 // Observation gathers facts of one kind.
@@ -64,7 +71,11 @@ func Observations() []Observation {
 		{ID: journal.ObsARP, Run: observeARP},
 		{ID: journal.ObsTraffic, Run: observeTraffic},
 		{ID: journal.ObsReplyPath, Run: observeReplyPath},
+		{ID: journal.ObsUDP, Run: observeUDP},
+		{ID: journal.ObsPayloads, Run: observePayloads},
+		{ID: journal.ObsInCluster, Run: observeInCluster},
 		{ID: journal.ObsLatency, Run: observeLatency},
+		{ID: journal.ObsThroughput, Run: observeThroughput},
 	}
 }
 
@@ -93,6 +104,17 @@ func Run(ctx context.Context, e *Env, id string) error {
 // what its end record says. The instrument gets longer than its work needs and then is
 // stopped.
 func (e *Env) instrument(ctx context.Context, o *journal.Observation, h cluster.Host, stream string, work time.Duration, args ...string) (probe.End, error) {
+	return e.start(ctx, o, h, program{path: e.Probe}, stream, work, args...)
+}
+
+// program is how lbprobe is started on a host; its own arguments follow.
+type program struct {
+	path string
+	args []string
+}
+
+// start is instrument with a program of the caller's.
+func (e *Env) start(ctx context.Context, o *journal.Observation, h cluster.Host, p program, stream string, work time.Duration, args ...string) (probe.End, error) {
 	slack := pace.Scale(ctx, instrumentSlack)
 	limit := work + slack
 	ctx, cancel := context.WithTimeout(ctx, limit+slack)
@@ -105,7 +127,7 @@ func (e *Env) instrument(ctx context.Context, o *journal.Observation, h cluster.
 	var stderr tail
 	var last lastLine
 	err = h.Run(ctx, cluster.Command{
-		Path: e.Probe, Args: append(args, "--deadline", limit.String()),
+		Path: p.path, Args: slices.Concat(p.args, args, []string{"--deadline", limit.String()}),
 		Stdin: stdin, Stdout: io.MultiWriter(o.Stream(stream), &last), Stderr: &stderr,
 	})
 	if err != nil {

@@ -13,18 +13,14 @@ import (
 	"os"
 	"path/filepath"
 	"strconv"
-	"strings"
 	"sync"
 	"time"
-
-	"github.com/gopacket/gopacket"
-	"github.com/gopacket/gopacket/layers"
-	"github.com/gopacket/gopacket/pcapgo"
 
 	"github.com/lbmatrix/lbmatrix/harness/cluster"
 	"github.com/lbmatrix/lbmatrix/harness/journal"
 	"github.com/lbmatrix/lbmatrix/harness/pace"
 	"github.com/lbmatrix/lbmatrix/harness/probe"
+	"github.com/lbmatrix/lbmatrix/harness/probe/pcap"
 )
 
 // replyRequests is how many connections, and how many datagrams, the reply path is
@@ -40,18 +36,12 @@ const captureLead = 100 * time.Millisecond
 // exchanges datagrams with, the VIP whose backends are off its announcer: where the
 // SYN goes, and who answers it.
 func observeReplyPath(ctx context.Context, e *Env, o *journal.Observation) error {
-	var objs journal.Objects
-	if err := e.services(ctx, &objs); err != nil {
+	remote, err := e.remote(ctx)
+	if err != nil {
 		return err
 	}
-	var remote *journal.Service
-	for i := range objs.Services {
-		if objs.Services[i].BackendsOffAnnouncer {
-			remote = &objs.Services[i]
-		}
-	}
-	if remote == nil || remote.VIP == "" {
-		return errors.New("no Service whose backends are off its announcer has a load-balancer address")
+	if remote.VIP == "" {
+		return unassigned(o, remote.Name)
 	}
 	targets := []journal.Target{
 		{Name: remote.Name, Service: remote.Name, Kind: journal.TargetVIP, Protocol: "tcp", Address: hostPort(remote.VIP, remote.Port), Stream: journal.StreamReplyTCP},
@@ -64,7 +54,8 @@ func observeReplyPath(ctx context.Context, e *Env, o *journal.Observation) error
 	if err != nil {
 		return err
 	}
-	capture, err := e.capture(ctx, o, client, remote.VIP)
+	work := 2*e.loadTime(ctx, replyRequests, 1) + 2*pace.Scale(ctx, instrumentSlack)
+	capture, err := e.capture(ctx, o, client, remote.VIP, work)
 	if err != nil {
 		return err
 	}
@@ -83,10 +74,12 @@ type running struct {
 	cancel     context.CancelFunc
 }
 
-// capture starts to record on a host, and returns once it listens.
-func (e *Env) capture(ctx context.Context, o *journal.Observation, h cluster.Host, addr string) (*running, error) {
-	limit := pace.Scale(ctx, time.Minute+instrumentSlack)
-	ctx, cancel := context.WithTimeout(ctx, limit+pace.Scale(ctx, instrumentSlack))
+// capture starts to record on a host, and returns once it listens. It records for at
+// most the time that the work to be recorded may take.
+func (e *Env) capture(ctx context.Context, o *journal.Observation, h cluster.Host, addr string, work time.Duration) (*running, error) {
+	slack := pace.Scale(ctx, instrumentSlack)
+	limit := work + slack
+	ctx, cancel := context.WithTimeout(ctx, limit+slack)
 	stdin, closeStdin, err := openStdin()
 	if err != nil {
 		cancel()
@@ -176,20 +169,12 @@ func writePcapng(dir string, records []byte) error {
 	if err != nil {
 		return fmt.Errorf("write capture: %w", err)
 	}
-	w, err := pcapgo.NewNgWriter(f, layers.LinkTypeEthernet)
-	if err != nil {
-		return errors.Join(fmt.Errorf("write capture: %w", err), f.Close())
-	}
-	for line := range strings.Lines(string(records)) {
+	var parsed []probe.Record
+	for line := range bytes.Lines(records) {
 		var rec probe.Record
-		var frame probe.CaptureFrame
-		if json.Unmarshal([]byte(line), &rec) != nil || rec.Kind != probe.KindCaptureFrame || json.Unmarshal(rec.Body, &frame) != nil {
-			continue // the journal's reader says what is wrong with a line
-		}
-		info := gopacket.CaptureInfo{Timestamp: time.Unix(0, frame.AtNS), CaptureLength: len(frame.Data), Length: frame.Length}
-		if err := w.WritePacket(info, frame.Data); err != nil {
-			return errors.Join(fmt.Errorf("write capture: %w", err), f.Close())
+		if json.Unmarshal(line, &rec) == nil { // the journal's reader says what is wrong with a line
+			parsed = append(parsed, rec)
 		}
 	}
-	return errors.Join(w.Flush(), f.Close())
+	return errors.Join(pcap.Write(f, parsed), f.Close())
 }

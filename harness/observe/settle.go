@@ -7,7 +7,6 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"maps"
 	"slices"
@@ -75,40 +74,55 @@ func (e *Env) sweep(ctx context.Context, addrs []string, count int, interval tim
 
 // RemoteAnnouncer names the node that answers for the Service whose backends are off it.
 func (e *Env) RemoteAnnouncer(ctx context.Context) (string, error) {
-	var objs journal.Objects
-	if err := e.services(ctx, &objs); err != nil {
+	remote, err := e.remote(ctx)
+	if err != nil {
 		return "", err
 	}
-	for _, s := range objs.Services {
-		if !s.BackendsOffAnnouncer || s.VIP == "" {
-			continue
-		}
-		found, err := e.Responders(ctx, []string{s.VIP})
-		if err != nil {
-			return "", err
-		}
-		n, ok := e.Announcer(found[s.VIP])
-		if !ok {
-			return "", fmt.Errorf("%s has no single announcer among the nodes (answered by %v)", s.VIP, found[s.VIP])
-		}
-		return n.Name, nil
-	}
-	return "", errors.New("no Service has its backends off its announcer")
+	return e.AnnouncerOf(ctx, remote.Name)
 }
 
-// Spoken names the node that MetalLB's own status says announces a Service, "" while it
-// says none: the word of the component, for a segment on which the wire names several.
-func (e *Env) Spoken(ctx context.Context, service string) (string, error) {
-	var objs journal.Objects
-	if err := e.statuses(ctx, &objs); err != nil {
+// AnnouncerOf names the node that alone answers for a Service's VIP. It is an error where
+// there is no such node.
+func (e *Env) AnnouncerOf(ctx context.Context, service string) (string, error) {
+	services, err := e.Services(ctx)
+	if err != nil {
 		return "", err
 	}
-	for _, s := range objs.L2Statuses {
-		if s.Service == service {
-			return s.Node, nil
-		}
+	i := slices.IndexFunc(services, func(s journal.Service) bool { return s.Name == service })
+	if i < 0 {
+		return "", fmt.Errorf("no Service %s is under test", service)
 	}
-	return "", nil
+	n, answered, err := e.announcerOf(ctx, services[i].VIP)
+	switch {
+	case err != nil:
+		return "", err
+	case services[i].VIP == "":
+		return "", fmt.Errorf("Service %s has no load-balancer address", service)
+	case n.Name == "":
+		return "", fmt.Errorf("%s (%s) has no single announcer among the nodes (answered by %v)", services[i].VIP, service, answered)
+	}
+	return n.Name, nil
+}
+
+// announcerOf asks which node alone answers for a VIP, and who answered: no node where
+// nobody, several, or a stranger did, or where there is no VIP.
+func (e *Env) announcerOf(ctx context.Context, vip string) (journal.Node, []string, error) {
+	if vip == "" {
+		return journal.Node{}, nil, nil
+	}
+	found, err := e.Responders(ctx, []string{vip})
+	if err != nil {
+		return journal.Node{}, nil, err
+	}
+	n, _ := e.Announcer(found[vip])
+	return n, found[vip], nil
+}
+
+// Services lists the LoadBalancer Services under test as they are now.
+func (e *Env) Services(ctx context.Context) ([]journal.Service, error) {
+	var objs journal.Objects
+	err := e.services(ctx, &objs)
+	return objs.Services, err
 }
 
 // Announcer names the node behind a single responder.
@@ -126,41 +140,58 @@ func (e *Env) Announcer(macs []string) (journal.Node, bool) {
 
 // Settle waits until the VIPs' responders have been the same for the scenario's
 // stableFor and are as wanted, at most limit. It returns what it saw last; a segment
-// that never settles is not an error here: the checks will say what it did.
+// that never settles is not an error here: the checks will say what it did. A Service
+// without a VIP is left out.
 //
 // Speakers that have not joined yet elect twice for 20-70 ms at boot, and a
 // handover gives 30-200 ms of two honest answers.
 func (e *Env) Settle(ctx context.Context, limit time.Duration, want func(map[string][]string) bool) (map[string][]string, error) {
-	var objs journal.Objects
-	if err := e.services(ctx, &objs); err != nil {
+	services, err := e.Services(ctx)
+	if err != nil {
 		return nil, err
 	}
-	var vips []string
-	for _, s := range objs.Services {
-		if s.VIP == "" {
-			return nil, fmt.Errorf("settle: service %s has no load-balancer address", s.Name)
-		}
-		vips = append(vips, s.VIP)
+	vips := assigned(services)
+	if len(vips) == 0 {
+		return nil, nil // nobody can answer; the checks say that no VIP is assigned
 	}
 	stable := e.Scenario.Spec.Limits.StableFor.D()
 	if pace.Of(ctx) > 1 {
 		stable = max(stable, membershipStable)
 	}
+	record := &journal.Settle{WantedMS: stable.Milliseconds()}
 	var last map[string][]string
 	var since time.Time
-	for deadline := time.Now().Add(limit); ; {
+	begun := time.Now()
+	for deadline := begun.Add(limit); ; {
 		asked := time.Now()
 		found, err := e.Responders(ctx, vips)
 		if err != nil {
 			return last, err
 		}
-		if last == nil || !maps.EqualFunc(found, last, slices.Equal[[]string]) || !want(found) {
+		changed := last == nil || !maps.EqualFunc(found, last, slices.Equal[[]string])
+		if changed {
+			record.Seen = append(record.Seen, journal.SettleChange{AtMS: asked.Sub(begun).Milliseconds(), Responders: found})
+		}
+		if changed || !want(found) {
 			last, since = found, asked
 		}
-		if (want(found) && asked.Sub(since) >= stable) || time.Now().After(deadline) {
+		record.StableMS, record.Stable = asked.Sub(since).Milliseconds(), want(found) && asked.Sub(since) >= stable
+		if record.Stable || time.Now().After(deadline) {
+			e.settled = record
 			return last, nil
 		}
 	}
+}
+
+// assigned lists the VIPs that somebody is to answer for, of the Services that have one.
+func assigned(services []journal.Service) []string {
+	var out []string
+	for _, s := range services {
+		if s.VIP != "" && s.Role != journal.RoleIdle {
+			out = append(out, s.VIP)
+		}
+	}
+	return out
 }
 
 // membershipStable is how long a segment must stay the same on a slow machine. Speakers
@@ -178,8 +209,11 @@ func Crowded(found map[string][]string) bool {
 	return len(found) > 0
 }
 
-// OneEach is the healthy segment: every VIP has exactly one responder.
+// OneEach is the healthy segment: there are VIPs, and every one has exactly one responder.
 func OneEach(found map[string][]string) bool {
+	if len(found) == 0 {
+		return false
+	}
 	for _, macs := range found {
 		if len(macs) != 1 {
 			return false

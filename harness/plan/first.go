@@ -24,6 +24,9 @@ const (
 // firstAnswer notes when the client got its first answer through a VIP, and how long
 // after the worker began that was: what a bring-up is worth to who waits for it.
 func (w *worker) firstAnswer(ctx context.Context, s component.Service) error {
+	if !s.VIP.IsValid() {
+		return nil // that it has none is a verdict
+	}
 	note := map[string]any{"what": "first answer through the VIP"}
 	for deadline := time.Now().Add(pace.Scale(ctx, firstWithin)); ; {
 		answered, err := w.env.Answers(ctx, s.VIP, int(s.Ports[component.PortHTTP].Port))

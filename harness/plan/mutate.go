@@ -13,6 +13,7 @@ import (
 
 	"github.com/lbmatrix/lbmatrix/harness/fault"
 	"github.com/lbmatrix/lbmatrix/harness/journal"
+	"github.com/lbmatrix/lbmatrix/harness/judge"
 	"github.com/lbmatrix/lbmatrix/harness/observe"
 	"github.com/lbmatrix/lbmatrix/harness/pace"
 	"github.com/lbmatrix/lbmatrix/harness/scenario"
@@ -36,6 +37,9 @@ func (w *worker) baseline(ctx context.Context, phase journal.PlannedPhase) error
 	}
 	_, err := w.env.Settle(ctx, pace.Scale(ctx, limit), want)
 	if err == nil {
+		err = w.pinBackends(ctx)
+	}
+	if err == nil {
 		err = w.observations(ctx, phase.Checks)
 	}
 	return errors.Join(err, w.journal.EndPhase())
@@ -54,22 +58,27 @@ func (w *worker) mutate(ctx context.Context, name string, broken, restored journ
 	if err != nil {
 		return err
 	}
-	f, err := fault.New(name, fault.Target{Dynamic: w.env.Dynamic, MetalLB: w.env.MetalLB, Nodes: nodes, Announcer: w.env.RemoteAnnouncer})
+	f, err := fault.New(name, fault.Target{
+		Dynamic: w.env.Dynamic, MetalLB: w.env.MetalLB, Nodes: nodes, Announcer: w.env.RemoteAnnouncer, Services: w.env.Services, Spare: w.env.Spare,
+	})
 	if err != nil {
 		return err
 	}
-	healthy := map[string][]string{}
+	touched := false // Apply was called: there may be something to undo
 	err = w.step(ctx, broken.Name, func(ctx context.Context) error {
 		if err := w.journal.BeginPhase(broken.Name); err != nil {
 			return err
 		}
-		before, err := w.env.Settle(ctx, pace.Scale(ctx, settleLimit), observe.OneEach)
-		if err == nil && !observe.OneEach(before) {
-			// What is caught on a segment that was broken already was not caught.
-			err = fmt.Errorf("the segment is not healthy before the fault: %v", before)
+		healthy, err := w.env.Settle(ctx, pace.Scale(ctx, settleLimit), observe.OneEach)
+		if err == nil && !observe.OneEach(healthy) {
+			// What is caught on a segment that was broken already was not caught. It is no
+			// failure of the harness, either: the checks of the baseline say what is wrong.
+			rec := journal.Fault{Name: name, Action: journal.FaultRefuse, Detail: fmt.Sprintf("the segment is not healthy before the fault: %v", healthy)}
+			w.progress("%s", rec.Detail)
+			return errors.Join(w.journal.Write(journal.KindFault, rec), w.journal.EndPhase())
 		}
 		if err == nil {
-			healthy = before
+			touched = true
 			err = w.fault(ctx, name, journal.FaultApply, f.Apply)
 		}
 		if err == nil {
@@ -86,17 +95,28 @@ func (w *worker) mutate(ctx context.Context, name string, broken, restored journ
 		}
 		return errors.Join(err, w.journal.EndPhase())
 	})
-	if ctx.Err() != nil {
+	if ctx.Err() != nil || !touched {
 		return err
 	}
 	return errors.Join(err, w.step(ctx, restored.Name, func(ctx context.Context) error {
 		if err := w.journal.BeginPhase(restored.Name); err != nil {
 			return err
 		}
+		var watch *observe.Takeover
+		var watchErr error
+		if slices.Contains(judge.Observations(restored.Checks), journal.ObsTakeover) {
+			w.progress("observe %s", journal.ObsTakeover)
+			watch, watchErr = observe.BeginTakeover(ctx, w.env)
+		}
+		// The fault is undone whatever the observer does.
 		err := w.fault(ctx, name, journal.FaultUndo, f.Undo)
 		if err == nil {
 			err = w.fault(ctx, name, journal.FaultVerify, func(ctx context.Context) (string, error) { return f.Verify(ctx, false) })
 		}
+		if watch != nil {
+			watchErr = watch.End()
+		}
+		err = errors.Join(err, watchErr)
 		if err == nil {
 			w.progress("wait for one stable responder per VIP")
 			_, err = w.env.Settle(ctx, pace.Scale(ctx, settleLimit), observe.OneEach)

@@ -53,23 +53,34 @@ func TestCommittedScenariosFitTheCatalogue(t *testing.T) {
 
 func TestPhases(t *testing.T) {
 	phases := plan.Phases(iptables(t), false)
-	require.Len(t, phases, 5)
+	require.Len(t, phases, 13)
 	require.Equal(t, "baseline", phases[0].Name)
 	require.Equal(t, judge.For(*iptables(t)), phases[0].Checks)
 	require.Equal(t, "mutation/no-l2-advertisement", phases[1].Name)
 	require.Equal(t, "restored/no-l2-advertisement", phases[2].Name)
-	require.Equal(t, phases[1].Checks, phases[2].Checks, "what was broken is proved again")
+	require.Equal(t, append(slices.Clone(phases[1].Checks), "gratuitous-on-takeover"), phases[2].Checks, "what was broken is proved again")
+	require.NotContains(t, phases[0].Checks, "gratuitous-on-takeover", "nobody takes over a healthy VIP")
+	require.Equal(t, phases[3].Checks, phases[4].Checks, "who does not forward keeps its VIPs")
 	require.Contains(t, phases[1].Checks, "single-responder")
 	require.NotContains(t, phases[1].Checks, "connect-latency")
 	require.Len(t, phases[1].Expect, 2)
 	require.Empty(t, phases[2].Expect)
-	require.Len(t, plan.Phases(iptables(t), true), 1)
+	skipped := plan.Phases(iptables(t), true)
+	require.Len(t, skipped, len(phases), "what was left out is told")
+	require.Empty(t, skipped[0].Skipped)
+	for _, p := range skipped[1:] {
+		require.Contains(t, p.Skipped, "--skip-mutations")
+	}
+	require.NotContains(t, plan.Steps(iptables(t), true), "mutation/no-l2-advertisement")
 }
 
 func TestSteps(t *testing.T) {
 	require.Equal(t, []string{
 		"create", "install metallb", "deploy", "baseline", "mutation/no-l2-advertisement",
-		"restored/no-l2-advertisement", "mutation/ip-forward-off", "restored/ip-forward-off", "collect", "delete",
+		"restored/no-l2-advertisement", "mutation/ip-forward-off", "restored/ip-forward-off",
+		"mutation/stray-pool-address", "restored/stray-pool-address", "mutation/session-affinity-off", "restored/session-affinity-off",
+		"mutation/udp-dropped", "restored/udp-dropped", "mutation/large-datagrams-dropped", "restored/large-datagrams-dropped",
+		"collect", "delete",
 	}, plan.Steps(iptables(t), false))
 }
 

@@ -31,6 +31,8 @@ type provided interface {
 	Reach() string
 	// Probe is the path of lbprobe on client and observer.
 	Probe() string
+	// NodeProbe is the path of lbprobe on nodes.
+	NodeProbe() string
 }
 
 // networked is a cluster whose pods are connected by a component.

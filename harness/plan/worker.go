@@ -13,6 +13,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/lbmatrix/lbmatrix/harness/component"
 	"github.com/lbmatrix/lbmatrix/harness/journal"
 	"github.com/lbmatrix/lbmatrix/harness/judge"
 	"github.com/lbmatrix/lbmatrix/harness/ledger"
@@ -29,6 +30,7 @@ type worker struct {
 	steps   []string
 	done    int
 	env     *observe.Env
+	echo    *component.Echo
 	world   *world
 	began   time.Time
 }
@@ -180,6 +182,9 @@ func (w *worker) green() bool {
 // observations makes the observations that the checks of a phase need.
 func (w *worker) observations(ctx context.Context, checks []string) error {
 	for _, id := range judge.Observations(judge.Possible(w.Machine, checks)) {
+		if id == journal.ObsTakeover {
+			continue // made while the fault was undone
+		}
 		w.progress("observe %s", id)
 		if err := observe.Run(ctx, w.env, id); err != nil {
 			return err
@@ -192,6 +197,9 @@ func (w *worker) phases(ctx context.Context) error {
 	planned := Phases(w.Scenario, w.SkipMutations)
 	for i := 0; i < len(planned); i++ {
 		phase := planned[i]
+		if phase.Skipped != "" {
+			continue
+		}
 		var err error
 		if name, ok := strings.CutPrefix(phase.Name, journal.PrefixMutation); ok {
 			err = w.mutate(ctx, name, phase, planned[i+1])

@@ -14,7 +14,6 @@ import (
 	"k8s.io/client-go/dynamic"
 	"k8s.io/client-go/kubernetes"
 
-	"github.com/lbmatrix/lbmatrix/harness/cluster/await"
 	"github.com/lbmatrix/lbmatrix/harness/component"
 	"github.com/lbmatrix/lbmatrix/harness/journal"
 	"github.com/lbmatrix/lbmatrix/harness/observe"
@@ -142,22 +141,26 @@ func (w *worker) deploy(ctx context.Context) error {
 		Client: w.world.kube, Image: w.BackendImage, Replicas: int32(w.Scenario.Spec.Backend.Replicas),
 		Progress: func(line string) { w.progress("%s", line) },
 	}
-	everywhere := func(ctx context.Context) error {
-		_, err := echo.PinRemote(ctx, "")
-		return err
-	}
-	for _, step := range []func(context.Context) error{echo.ApplyBackend, echo.WaitReady, everywhere, echo.ApplyServices} {
+	for _, step := range []func(context.Context) error{echo.ApplyBackend, echo.WaitReady, echo.PinEverywhere, echo.ApplyServices} {
 		if err := step(ctx); err != nil {
 			return err
 		}
 	}
 	services, err := echo.WaitAssigned(ctx)
 	if err != nil {
-		return err
+		if ctx.Err() != nil {
+			return err
+		}
+		// A Service without a VIP is for the checks to tell: vip-unassigned is a verdict.
+		if err := w.note("deploy", err.Error()); err != nil {
+			return err
+		}
 	}
+	w.echo = echo
 	w.env = &observe.Env{
 		Scenario: w.Scenario, Journal: w.journal, Cluster: w.world.cluster, Kube: w.world.kube, Dynamic: w.world.dynamic,
-		Namespace: component.EchoNamespace, Remote: component.EchoRemote, Dir: w.Dir, MetalLB: c.Namespace, Unassigned: segment.Unassigned, Probe: w.world.cluster.Probe(),
+		Namespace: component.EchoNamespace, Remote: component.EchoRemote, Roles: component.Roles(), Dir: w.Dir, MetalLB: c.Namespace,
+		Unassigned: segment.Unassigned, Probe: w.world.cluster.Probe(), NodeProbe: w.world.cluster.NodeProbe(),
 		Progress: func(msg string) { w.progress("%s", msg) },
 	}
 	if w.env.Topology, err = observe.Topology(ctx, w.env); err != nil {
@@ -166,40 +169,13 @@ func (w *worker) deploy(ctx context.Context) error {
 	if err := w.journal.Write(journal.KindTopology, w.env.Topology); err != nil {
 		return err
 	}
-	if err := w.firstAnswer(ctx, services[component.EchoCluster]); err != nil {
-		return err
-	}
-	return w.pinRemote(ctx, echo, services[component.EchoRemote].VIP.String())
+	return w.firstAnswer(ctx, services[component.EchoCluster])
 }
 
-// pinRemote moves the endpoints of the remote Service off the node that answers for its
-// VIP. That the VIP stays where it is, the checks see. Where several nodes answer, as a
-// known-bad scenario wants it, it is the one that MetalLB names.
-func (w *worker) pinRemote(ctx context.Context, echo *component.Echo, vip string) error {
-	var announcer string
-	wait := await.Wait{For: "a node to announce " + vip, Within: settleLimit}
-	err := await.Until(ctx, wait, func(ctx context.Context) (bool, string, error) {
-		found, err := w.env.Responders(ctx, []string{vip})
-		if err != nil {
-			return false, "", err
-		}
-		n, ok := w.env.Announcer(found[vip])
-		announcer = n.Name
-		if w.crowded() && len(found[vip]) > 1 {
-			announcer, err = w.env.Spoken(ctx, component.EchoRemote)
-			ok = announcer != ""
-		}
-		return ok, fmt.Sprintf("answered by %v", found[vip]), err
-	})
-	if err != nil {
-		return err
-	}
-	n, err := echo.PinRemote(ctx, announcer)
-	if err != nil {
-		return err
-	}
-	w.progress("%s is announced by %s and has its %d backends elsewhere", component.EchoRemote, announcer, n)
-	return nil
+// note journals and tells what does not stop the scenario.
+func (w *worker) note(about, text string) error {
+	w.progress("%s: %s", about, text)
+	return w.journal.Write(journal.KindNote, map[string]string{about: text})
 }
 
 // collectLimit bounds the gathering of logs.

@@ -56,7 +56,7 @@ const (
 
 // Start is the body of the first record of a run.
 type Start struct {
-	Instrument  string          `json:"instrument"`          // "arp", "load", "capture", "serve", "idle", "forward"
+	Instrument  string          `json:"instrument"`          // "arp", "ndp", "load", "capture", "serve", "idle", "forward"
 	Version     int             `json:"version"`             // WireVersion
 	Args        json.RawMessage `json:"args,omitempty"`      // the instrument's own arguments: ARPArgs, LoadArgs, ServeArgs, ForwardArgs
 	Host        string          `json:"host,omitempty"`      // the kernel's host name
@@ -79,18 +79,20 @@ type End struct {
 // ARPArgs is Start.Args of the arp instrument.
 type ARPArgs struct {
 	Targets    []netip.Addr `json:"targets"`
-	Count      int          `json:"count"`      // rounds; 0 is until stopped
-	IntervalNS int64        `json:"intervalNS"` // between two probes for one target
-	SettleNS   int64        `json:"settleNS"`   // listening after the last probe
-	ProbeMode  bool         `json:"probeMode"`  // RFC 5227: sender protocol address 0.0.0.0
+	Count      int          `json:"count"`             // rounds; 0 is until stopped
+	IntervalNS int64        `json:"intervalNS"`        // between two probes for one target, as MaxRate allows
+	MaxRate    float64      `json:"maxRate,omitempty"` // frames per second at most; 0 is no limit
+	SettleNS   int64        `json:"settleNS"`          // listening after the last probe
+	ProbeMode  bool         `json:"probeMode"`         // RFC 5227: sender protocol address 0.0.0.0
 }
 
 // ARPProbe is one who-has that was sent, or failed to be.
 type ARPProbe struct {
-	Probe  int        `json:"probe"` // the round, from 0: counts without gaps for each target
-	Target netip.Addr `json:"target"`
-	SentNS int64      `json:"sentNS"`          // just before the send call
-	Error  string     `json:"error,omitempty"` // why it was not sent; empty when it was
+	Probe    int        `json:"probe"` // the round, from 0: counts without gaps for each target
+	Target   netip.Addr `json:"target"`
+	SentNS   int64      `json:"sentNS"`             // just before the send call
+	KernelNS int64      `json:"kernelNS,omitempty"` // kernel send timestamp (SO_TIMESTAMPING, software): when the driver took the frame; 0 where it gives none
+	Error    string     `json:"error,omitempty"`    // why it was not sent; empty when it was
 }
 
 // ARPReply is one answer to us: operation 2, for a monitored target, addressed to
@@ -133,7 +135,8 @@ type ARPTotals struct {
 // and every TCP segment with SYN from or to one of the addresses.
 type CaptureArgs struct {
 	Addresses []netip.Addr `json:"addresses"`
-	SnapLen   int          `json:"snapLen"` // bytes of a frame that are kept
+	SnapLen   int          `json:"snapLen"`            // bytes of a frame that are kept
+	MaxBytes  int          `json:"maxBytes,omitempty"` // of all frames: the first half of it as they come, and the newest of the rest; 0 is no limit
 }
 
 // CaptureFrame is one frame, as the host sent or received it.
@@ -146,9 +149,10 @@ type CaptureFrame struct {
 
 // CaptureTotals is End.Totals of the capture instrument.
 type CaptureTotals struct {
-	Frames        int    `json:"frames"`        // CaptureFrame records
-	KernelPackets uint32 `json:"kernelPackets"` // PACKET_STATISTICS: frames that passed the filter, dropped ones included
-	KernelDrops   uint32 `json:"kernelDrops"`   // PACKET_STATISTICS: frames lost because the socket buffer was full
+	Overwritten   int    `json:"overwritten,omitempty"` // frames of which no record was kept, for CaptureArgs.MaxBytes
+	Frames        int    `json:"frames"`                // frames received; CaptureFrame records, and Overwritten
+	KernelPackets uint32 `json:"kernelPackets"`         // PACKET_STATISTICS: frames that passed the filter, dropped ones included
+	KernelDrops   uint32 `json:"kernelDrops"`           // PACKET_STATISTICS: frames lost because the socket buffer was full
 }
 
 // The modes of the load instrument.
@@ -173,6 +177,7 @@ type LoadArgs struct {
 	Source       string       `json:"source,omitempty"`
 	StartNS      int64        `json:"startNS"`  // when request 0 was due
 	BucketMS     int          `json:"bucketMS"` // width of a LoadBucket
+	LoadShape
 }
 
 // LoadTarget is one address under load.
@@ -231,7 +236,7 @@ const (
 // warm-up excluded. Percentiles are within 0.1 %, Min, Max and Mean exact.
 type LoadHistogram struct {
 	Target string `json:"target"`
-	Name   string `json:"name"` // HistogramResponse or HistogramService
+	Name   string `json:"name"` // HistogramResponse, HistogramService or HistogramLateness
 	Unit   string `json:"unit"` // "ns"
 	HDR    string `json:"hdr"`  // HdrHistogram V2 compressed, base64; merge these, never the percentiles
 	Count  int64  `json:"count"`

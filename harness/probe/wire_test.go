@@ -35,6 +35,9 @@ func TestEveryFieldHasACamelCaseName(t *testing.T) {
 		probe.ARPGratuitous{},
 		probe.ARPTotals{},
 		probe.LoadArgs{},
+		probe.Ramp{},
+		probe.LoadStep{},
+		probe.RampTotals{},
 		probe.LoadTarget{},
 		probe.LoadBucket{},
 		probe.LoadError{},
@@ -42,6 +45,14 @@ func TestEveryFieldHasACamelCaseName(t *testing.T) {
 		probe.LoadPeers{},
 		probe.BackendCount{},
 		probe.LoadTotals{},
+		probe.WatchArgs{},
+		probe.WatchTraffic{},
+		probe.WatchBucket{},
+		probe.WatchProbe{},
+		probe.WatchConnection{},
+		probe.WatchResponder{},
+		probe.WatchTotals{},
+		probe.WatchCounts{},
 		probe.ServeArgs{},
 		probe.ServeTotals{},
 		probe.Identity{},
@@ -49,6 +60,9 @@ func TestEveryFieldHasACamelCaseName(t *testing.T) {
 		probe.ForwardTotals{},
 	} {
 		for _, field := range reflect.VisibleFields(reflect.TypeOf(body)) {
+			if field.Anonymous {
+				continue // its fields are the outer one's, and visible themselves
+			}
 			name, _, _ := strings.Cut(field.Tag.Get("json"), ",")
 			require.Regexp(t, `^[a-z][A-Za-z0-9]*$`, name, "%T.%s", body, field.Name)
 		}

@@ -149,7 +149,11 @@ func (r *execution) scenario(ctx context.Context, sc *scenario.Scenario) report.
 	if err := freshFolder(dir); err != nil {
 		return r.suite(sc, dir, err)
 	}
-	return r.suite(sc, dir, r.work(ctx, sc, dir))
+	suite := r.suite(sc, dir, r.work(ctx, sc, dir))
+	if err := dropCaptures(suite, dir, r.Keep); err != nil {
+		r.note("%s: %v", sc.Metadata.Name, err)
+	}
+	return suite
 }
 
 // attemptMark stands between a scenario's name and the number of an attempt that was
@@ -190,9 +194,15 @@ func (r *execution) work(ctx context.Context, sc *scenario.Scenario, dir string)
 	limit := pace.Stretch(scenarioLimit, r.matrix.Run.Machine.Slowdown)
 	workCtx, cancelWork := context.WithTimeoutCause(ctx, limit, fmt.Errorf("the scenario took longer than %s", limit))
 	defer cancelWork()
-	err = work(workCtx, r.Worker, r.WorkerEnv, c, r.Progress)
-	if r.kept(c, err) {
-		return err
+	kept := false
+	err = work(workCtx, r.Worker, r.WorkerEnv, c, func(e plan.Event) {
+		kept = kept || e.Type == plan.Kept
+		if r.Progress != nil {
+			r.Progress(e)
+		}
+	})
+	if kept && err == nil {
+		return nil // the worker ended by itself, and left the cluster on purpose
 	}
 	return errors.Join(err, r.clean(ctx, c))
 }
@@ -217,12 +227,6 @@ const scenarioLimit = 30 * time.Minute
 
 // cleanLimit bounds the removal of a cluster.
 const cleanLimit = 2 * time.Minute
-
-// kept says whether a worker left its cluster on purpose: it ended by itself and was
-// told to.
-func (r *execution) kept(c plan.Config, err error) bool {
-	return err == nil && c.Keep != plan.KeepNever
-}
 
 // config is what a worker is told that takes no work to find out.
 func (r *execution) config(sc *scenario.Scenario, dir string) plan.Config {

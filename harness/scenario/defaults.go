@@ -30,14 +30,20 @@ func (s *Scenario) SetDefaults() {
 
 // setDefaults fills in the limits that were left out.
 func (l *Limits) setDefaults() {
-	l.ARPProbes = cmp.Or(l.ARPProbes, 50)
-	l.ARPInterval = cmp.Or(l.ARPInterval, Duration(40*time.Millisecond))
+	l.ARPProbes = cmp.Or(l.ARPProbes, 460)
+	l.ARPInterval = cmp.Or(l.ARPInterval, Duration(10*time.Millisecond))
 	l.StableFor = cmp.Or(l.StableFor, Duration(2*time.Second))
+	l.GratuitousWithin = cmp.Or(l.GratuitousWithin, Duration(time.Second))
 	l.Requests = cmp.Or(l.Requests, 400)
 	l.RequestRate = cmp.Or(l.RequestRate, 100)
 	l.LatencyRequests = cmp.Or(l.LatencyRequests, 1000)
+	l.InClusterRequests = cmp.Or(l.InClusterRequests, 40)
+	l.Exchanges = cmp.Or(l.Exchanges, 20)
+	l.Transfers = cmp.Or(l.Transfers, 20)
 	l.LatencyRatioP50 = cmp.Or(l.LatencyRatioP50, 1.5)
 	l.LatencyRatioP90 = cmp.Or(l.LatencyRatioP90, 3)
+	l.TransferRatioP50 = cmp.Or(l.TransferRatioP50, 1.5)
+	l.TransferRatioP90 = cmp.Or(l.TransferRatioP90, 3)
 	l.MaxLateRatio = cmp.Or(l.MaxLateRatio, 0.05)
 	l.BackendSkewAlpha = cmp.Or(l.BackendSkewAlpha, 1e-6)
 }

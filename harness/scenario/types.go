@@ -91,7 +91,7 @@ const (
 type Cluster struct {
 	Provider              string `yaml:"provider,omitempty" json:"provider,omitempty" jsonschema:"who makes the cluster: kind (containers), netns (processes in namespaces, for kube-proxy only), or any (default) of them"`
 	Kubernetes            string `yaml:"kubernetes" json:"kubernetes" jsonschema:"version, for example v1.35.4"`
-	Workers               int    `yaml:"workers" json:"workers" jsonschema:"number of worker nodes, 1 to 9; there is one control plane"`
+	Workers               int    `yaml:"workers" json:"workers" jsonschema:"number of worker nodes, 2 to 9; there is one control plane"`
 	CNI                   CNI    `yaml:"cni" json:"cni" jsonschema:"static: ptp and host-local with a route per peer node; cilium: the component cilium"`
 	PodSubnet             string `yaml:"podSubnet,omitempty" json:"podSubnet,omitempty" jsonschema:"IPv4 CIDR, default 10.244.0.0/16"`
 	ServiceSubnet         string `yaml:"serviceSubnet,omitempty" json:"serviceSubnet,omitempty" jsonschema:"IPv4 CIDR, default 10.96.0.0/16"`
@@ -109,7 +109,7 @@ type Component struct {
 
 // LoadBalancer describes the VIPs.
 type LoadBalancer struct {
-	PoolSize int `yaml:"poolSize,omitempty" json:"poolSize,omitempty" jsonschema:"addresses in the pool, 2 to 200, default 10; carved out of the segment away from every address in use"`
+	PoolSize int `yaml:"poolSize,omitempty" json:"poolSize,omitempty" jsonschema:"addresses in the pool, 7 to 200, default 10; one for each Service under test and one that stays free; carved out of the segment away from every address in use"`
 }
 
 // Backend is the workload behind the Services.
@@ -120,17 +120,23 @@ type Backend struct {
 // Limits are what the checks allow. Latency limits are ratios to the NodePort path
 // measured interleaved in the same run, never absolute times: machines differ.
 type Limits struct {
-	ARPProbes        int      `yaml:"arpProbes,omitempty" json:"arpProbes,omitempty" jsonschema:"broadcast who-has requests per address, 5 to 1000, default 50"`
-	ARPInterval      Duration `yaml:"arpInterval,omitempty" json:"arpInterval,omitempty" jsonschema:"time between two requests for one address, 1ms to 5s, default 40ms"`
-	StableFor        Duration `yaml:"stableFor,omitempty" json:"stableFor,omitempty" jsonschema:"one responder must have been stable for this long before anything is judged, 100ms to 10m, default 2s"`
-	Requests         int      `yaml:"requests,omitempty" json:"requests,omitempty" jsonschema:"requests per VIP in the traffic observation, 20 to 100000, default 400"`
-	RequestRate      int      `yaml:"requestRate,omitempty" json:"requestRate,omitempty" jsonschema:"requests per second and path in the traffic and latency observations, 1 to 2000, default 100"`
-	LatencyRequests  int      `yaml:"latencyRequests,omitempty" json:"latencyRequests,omitempty" jsonschema:"measured requests per path in the latency observation, 200 to 1000000, default 1000"`
-	MaxErrorRatio    float64  `yaml:"maxErrorRatio,omitempty" json:"maxErrorRatio,omitempty" jsonschema:"failed requests over all requests that a reachable check allows, 0 to 1, default 0"`
-	LatencyRatioP50  float64  `yaml:"latencyRatioP50,omitempty" json:"latencyRatioP50,omitempty" jsonschema:"allowed p50 through the VIP over p50 through the NodePort, above 1, default 1.5"`
-	LatencyRatioP90  float64  `yaml:"latencyRatioP90,omitempty" json:"latencyRatioP90,omitempty" jsonschema:"allowed p90 through the VIP over p90 through the NodePort, above 1, default 3"`
-	MaxLateRatio     float64  `yaml:"maxLateRatio,omitempty" json:"maxLateRatio,omitempty" jsonschema:"share of requests that the client may send late before its latency figures are marked suspect, above 0 to 1, default 0.05; above 0.5 the check is broken"`
-	BackendSkewAlpha float64  `yaml:"backendSkewAlpha,omitempty" json:"backendSkewAlpha,omitempty" jsonschema:"significance level of the chi-square test for an uneven spread over the backends, above 0 and below 1, default 1e-6"`
+	ARPProbes         int      `yaml:"arpProbes,omitempty" json:"arpProbes,omitempty" jsonschema:"broadcast who-has requests per address, 5 to 1000, default 460; at 460 whoever answers one in a hundred of them is seen with p >= 0.99"`
+	ARPInterval       Duration `yaml:"arpInterval,omitempty" json:"arpInterval,omitempty" jsonschema:"time between two requests for one address, 1ms to 5s, default 10ms"`
+	StableFor         Duration `yaml:"stableFor,omitempty" json:"stableFor,omitempty" jsonschema:"one responder must have been stable for this long before anything is judged, 100ms to 10m, default 2s"`
+	GratuitousWithin  Duration `yaml:"gratuitousWithin,omitempty" json:"gratuitousWithin,omitempty" jsonschema:"a node that takes a VIP over must announce it by gratuitous ARP within this time of its first answer, 1ms to 1m, default 1s"`
+	Requests          int      `yaml:"requests,omitempty" json:"requests,omitempty" jsonschema:"requests per VIP in the traffic observation, 20 to 100000, default 400"`
+	RequestRate       int      `yaml:"requestRate,omitempty" json:"requestRate,omitempty" jsonschema:"requests per second and path in the traffic and latency observations, 1 to 2000, default 100"`
+	LatencyRequests   int      `yaml:"latencyRequests,omitempty" json:"latencyRequests,omitempty" jsonschema:"measured requests per path in the latency observation, 200 to 1000000, default 1000"`
+	InClusterRequests int      `yaml:"inClusterRequests,omitempty" json:"inClusterRequests,omitempty" jsonschema:"requests per VIP from each node and each chosen pod in the in-cluster observation, 10 to 10000, default 40"`
+	Exchanges         int      `yaml:"exchanges,omitempty" json:"exchanges,omitempty" jsonschema:"datagrams of each size, and large responses, in the payloads observation, 5 to 1000, default 20"`
+	Transfers         int      `yaml:"transfers,omitempty" json:"transfers,omitempty" jsonschema:"large responses per path in the throughput observation, 10 to 1000, default 20"`
+	MaxErrorRatio     float64  `yaml:"maxErrorRatio,omitempty" json:"maxErrorRatio,omitempty" jsonschema:"failed requests over all requests that a traffic check allows, 0 to 1, default 0"`
+	LatencyRatioP50   float64  `yaml:"latencyRatioP50,omitempty" json:"latencyRatioP50,omitempty" jsonschema:"allowed p50 through the VIP over p50 through the NodePort, above 1, default 1.5"`
+	LatencyRatioP90   float64  `yaml:"latencyRatioP90,omitempty" json:"latencyRatioP90,omitempty" jsonschema:"allowed p90 through the VIP over p90 through the NodePort, above 1, default 3"`
+	TransferRatioP50  float64  `yaml:"transferRatioP50,omitempty" json:"transferRatioP50,omitempty" jsonschema:"allowed p50 of the time of a large response through the VIP over that through the NodePort, above 1, default 1.5"`
+	TransferRatioP90  float64  `yaml:"transferRatioP90,omitempty" json:"transferRatioP90,omitempty" jsonschema:"allowed p90 of the time of a large response through the VIP over that through the NodePort, above 1, default 3"`
+	MaxLateRatio      float64  `yaml:"maxLateRatio,omitempty" json:"maxLateRatio,omitempty" jsonschema:"share of requests that the client may send late before its latency figures are marked suspect, above 0 to 1, default 0.05; above 0.5 the check is broken"`
+	BackendSkewAlpha  float64  `yaml:"backendSkewAlpha,omitempty" json:"backendSkewAlpha,omitempty" jsonschema:"significance level of the chi-square test for an uneven spread over the backends, above 0 and below 1, default 1e-6"`
 }
 
 // Mutation breaks the healthy cluster in one named way, expects checks to catch

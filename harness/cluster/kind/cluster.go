@@ -93,6 +93,9 @@ func (c *Cluster) Observer(context.Context) (cluster.Host, error) { return c.obs
 // Probe is where the images of client and observer hold lbprobe.
 func (c *Cluster) Probe() string { return "/lbprobe" }
 
+// NodeProbe is where the node images hold lbprobe.
+func (c *Cluster) NodeProbe() string { return "/usr/local/bin/lbprobe" }
+
 // WaitReady has nothing to wait for: Create has.
 func (c *Cluster) WaitReady(context.Context) error { return nil }
 

@@ -36,13 +36,17 @@ type Cluster struct {
 	rest     *rest.Config
 	kube     kubernetes.Interface
 	agent    *standin.Agent
+	runtime  *runtime
 
 	mu       sync.Mutex
 	machines []*machine // all there are
 	timings  []cluster.Timing
 }
 
-var _ cluster.Cluster = (*Cluster)(nil)
+var (
+	_ cluster.Cluster  = (*Cluster)(nil)
+	_ cluster.PodHosts = (*Cluster)(nil)
+)
 
 // Name implements cluster.Cluster.
 func (c *Cluster) Name() string { return c.o.Name }
@@ -78,6 +82,18 @@ func (c *Cluster) Observer(context.Context) (cluster.Host, error) { return c.obs
 
 // Probe is where client and observer find lbprobe.
 func (c *Cluster) Probe() string { return c.o.Programs[programProbe] }
+
+// NodeProbe is the same: members of the segment see the machine's files.
+func (c *Cluster) NodeProbe() string { return c.Probe() }
+
+// PodHost implements cluster.PodHosts. A pod on its node's network is its node.
+func (c *Cluster) PodHost(namespace, pod string) (cluster.Host, error) {
+	m, err := c.runtime.place(namespace, pod)
+	if err != nil {
+		return nil, err
+	}
+	return &member{machine: m, node: -1}, nil
+}
 
 // apiServer is where the API server is on the segment.
 func (c *Cluster) apiServer() netip.AddrPort {

@@ -142,6 +142,11 @@ func TestVolumesAreBoundOverReadOnlyFolders(t *testing.T) {
 	require.NoDirExists(t, "/etc/one")
 	require.NoDirExists(t, "/run/lbmatrix/volumes")
 
+	host, err := (&Cluster{runtime: r}).PodHost("n", "p")
+	require.NoError(t, err)
+	require.Equal(t, "lbm-volumes", host.Name())
+	_, err = (&Cluster{runtime: r}).PodHost("n", "other")
+	require.ErrorContains(t, err, "pod n/other was not prepared")
 	_, err = r.Start(t.Context(), standin.Container{Namespace: "n", Pod: "p", Program: "nothing"})
 	require.ErrorContains(t, err, "no program for image nothing")
 }

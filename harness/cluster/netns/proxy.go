@@ -110,8 +110,9 @@ func (c *Cluster) proxyConfig() (map[string]string, error) {
 
 // standIn starts what does the work of controllers, scheduler and kubelets.
 func (c *Cluster) standIn(ctx context.Context, k *keys) error {
+	c.runtime = &runtime{c: c, places: map[string]*machine{}, given: map[string]int{}}
 	o := standin.Options{
-		Client: c.kube, Runtime: &runtime{c: c, places: map[string]*machine{}, given: map[string]int{}},
+		Client: c.kube, Runtime: c.runtime,
 		APIServer: c.apiServer(), CA: k.ca, Crashed: c.crashed,
 	}
 	for _, n := range c.nodes {

@@ -86,12 +86,12 @@ func (r *runtime) put(key string, m *machine) {
 	r.places[key] = m
 }
 
-func (r *runtime) place(c standin.Container) (*machine, error) {
+func (r *runtime) place(namespace, pod string) (*machine, error) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	m, ok := r.places[c.Namespace+"/"+c.Pod]
+	m, ok := r.places[namespace+"/"+pod]
 	if !ok {
-		return nil, fmt.Errorf("pod %s was not prepared", c.Pod)
+		return nil, fmt.Errorf("pod %s/%s was not prepared", namespace, pod)
 	}
 	return m, nil
 }
@@ -103,7 +103,7 @@ func (r *runtime) Start(_ context.Context, c standin.Container) (<-chan error, e
 	if program == "" {
 		return nil, fmt.Errorf("there is no program for image %s", c.Program)
 	}
-	m, err := r.place(c)
+	m, err := r.place(c.Namespace, c.Pod)
 	if err != nil {
 		return nil, err
 	}
@@ -155,7 +155,7 @@ at() {
 
 // Refresh implements standin.Runtime. A file is replaced in one step.
 func (r *runtime) Refresh(c standin.Container, mount standin.Mount) error {
-	m, err := r.place(c)
+	m, err := r.place(c.Namespace, c.Pod)
 	if err != nil {
 		return err
 	}
@@ -167,7 +167,7 @@ const probeScript = `until curl -fsS -o /dev/null --max-time "$2" "$1"; do sleep
 
 // Probe implements standin.Runtime.
 func (r *runtime) Probe(ctx context.Context, c standin.Container, url string) error {
-	m, err := r.place(c)
+	m, err := r.place(c.Namespace, c.Pod)
 	if err != nil {
 		return err
 	}

@@ -7,6 +7,8 @@ import (
 	"fmt"
 
 	"golang.org/x/net/bpf"
+
+	"github.com/lbmatrix/lbmatrix/harness/probe/ether"
 )
 
 // filter assembles the socket filter: all ARP but plain who-has. Other hosts'
@@ -23,7 +25,7 @@ func filter() ([]bpf.RawInstruction, error) {
 		bpf.TAX{},
 		bpf.LoadAbsolute{Off: senderIPAt, Size: 4},
 		bpf.JumpIfX{Cond: bpf.JumpNotEqual, SkipTrue: 1}, // drop
-		bpf.RetConstant{Val: maxFrameLen},
+		bpf.RetConstant{Val: ether.MaxFrameLen},
 		bpf.RetConstant{Val: 0},
 	})
 	if err != nil {

@@ -10,8 +10,9 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
-	"net"
 	"net/netip"
+
+	"github.com/lbmatrix/lbmatrix/harness/probe/ether"
 )
 
 // The two operations of RFC 826.
@@ -24,10 +25,8 @@ const (
 	etherTypeARP  = 0x0806
 	etherTypeIPv4 = 0x0800
 	hardwareEther = 1
-	headerLen     = 14             // Ethernet without a VLAN tag: the kernel strips that
+	headerLen     = ether.HeaderLen
 	packetLen     = 28             // ARP for IPv4 over Ethernet
-	minFrameLen   = 60             // IEEE 802.3 minimum without the frame check sequence
-	maxFrameLen   = 1514           // a longer frame is no ARP we ever want to look at
 	senderHWAt    = headerLen + 8  // sender hardware address
 	senderIPAt    = headerLen + 14 // sender protocol address
 	targetHWAt    = headerLen + 18 // target hardware address
@@ -38,14 +37,11 @@ const (
 // ErrMalformed is wrapped by every error of Parse.
 var ErrMalformed = errors.New("malformed ARP frame")
 
-// HardwareAddr is an EUI-48. A fixed array: comparable, and nothing to copy.
-type HardwareAddr [6]byte
+// HardwareAddr is an EUI-48.
+type HardwareAddr = ether.HardwareAddr
 
 // Broadcast is the Ethernet broadcast address.
-func Broadcast() HardwareAddr { return HardwareAddr{0xff, 0xff, 0xff, 0xff, 0xff, 0xff} }
-
-// String is lower case with colons, as the kernel and the wire types have it.
-func (h HardwareAddr) String() string { return net.HardwareAddr(h[:]).String() }
+func Broadcast() HardwareAddr { return ether.Broadcast() }
 
 // Frame is one ARP packet for IPv4 in its Ethernet frame (RFC 826).
 type Frame struct {
@@ -62,7 +58,7 @@ type Frame struct {
 // protocol IPv4, their address lengths, and operation 1 or 2, or the error wraps
 // ErrMalformed. Padding is ignored: RFC 826 does not say what it holds.
 func Parse(b []byte) (Frame, error) {
-	if len(b) < frameEnd || len(b) > maxFrameLen {
+	if len(b) < frameEnd || len(b) > ether.MaxFrameLen {
 		return Frame{}, fmt.Errorf("%w: %d bytes", ErrMalformed, len(b))
 	}
 	be := binary.BigEndian
@@ -94,7 +90,7 @@ func Parse(b []byte) (Frame, error) {
 // Bytes is the frame as it goes onto the wire, padded with zeros to the 60 bytes
 // of a minimal Ethernet frame. It panics when an address is not IPv4.
 func (f Frame) Bytes() []byte {
-	b := make([]byte, minFrameLen)
+	b := make([]byte, ether.MinFrameLen)
 	be := binary.BigEndian
 	copy(b, f.EthernetDestination[:])
 	copy(b[6:], f.EthernetSource[:])

@@ -140,6 +140,13 @@ func sweepSegment(t *testing.T, conn Conn, probeMode bool, targets ...string) (S
 	require.NoError(t, err)
 	require.True(t, summary.Complete)
 	_, totals := endOf(t, records)
+	for i := range summary.VIPs {
+		for j := range summary.VIPs[i].Responders {
+			r := &summary.VIPs[i].Responders[j]
+			require.False(t, r.FirstSeen.IsZero() || r.LastSeen.Before(r.FirstSeen))
+			r.FirstSeen, r.LastSeen, r.RoundTripNS = time.Time{}, time.Time{}, 0 // so that the rest can be compared
+		}
+	}
 	return summary, records, totals
 }
 
@@ -164,11 +171,19 @@ func TestNamespaceResponders(t *testing.T) {
 	require.EqualValues(t, 9, totals.KernelPackets)
 	require.Zero(t, totals.KernelDrops)
 	require.Contains(t, string(records[len(records)-1].Body), `"kernelDrops":0`, "the field is there when it is zero")
+	kernelNS := map[string]int64{}
 	for _, r := range records {
+		if r.Kind == probe.KindARPProbe {
+			p, err := probe.Decode[probe.ARPProbe](r)
+			require.NoError(t, err)
+			require.GreaterOrEqual(t, p.KernelNS, p.SentNS, "veth stamps what it takes, after the send call began")
+			kernelNS[fmt.Sprint(p.Target, p.Probe)] = p.KernelNS
+		}
 		if r.Kind == probe.KindARPReply {
 			reply, err := probe.Decode[probe.ARPReply](r)
 			require.NoError(t, err)
 			require.GreaterOrEqual(t, reply.ReceivedNS, reply.SentNS, "kernel time, after the probe it answers")
+			require.Greater(t, reply.ReceivedNS, kernelNS[fmt.Sprint(reply.Target, reply.Probe)], "the same clock both ways")
 		}
 	}
 	// The kernel's neighbour cache was neither used nor filled.

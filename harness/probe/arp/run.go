@@ -5,15 +5,21 @@ package arp
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"net/netip"
-	"os"
-	"sync"
 	"time"
 
 	"github.com/lbmatrix/lbmatrix/harness/probe"
+	"github.com/lbmatrix/lbmatrix/harness/probe/ether"
 	"github.com/lbmatrix/lbmatrix/harness/probe/stream"
+	"github.com/lbmatrix/lbmatrix/harness/probe/sweep"
+)
+
+// The socket's types.
+type (
+	Conn   = ether.Conn
+	Packet = ether.Packet
+	Local  = ether.Local
 )
 
 // Config is one sweep.
@@ -25,31 +31,25 @@ type Config struct {
 	ProbeMode bool          // ask from 0.0.0.0 (RFC 5227 2.1.1): touches nobody's neighbour cache
 	Count     int           // rounds; 0 is until stopped
 	Interval  time.Duration // between rounds; the targets are spread evenly within it
+	MaxRate   float64       // frames per second at most: more targets make a round longer than Interval; 0 is no limit
 	Settle    time.Duration // listening after the last probe
 }
 
+func (c Config) sweep() sweep.Config {
+	return sweep.Config{Targets: c.Targets, Count: c.Count, Interval: c.Interval, MaxRate: c.MaxRate, Settle: c.Settle}
+}
+
 func (c Config) validate() error {
-	seen := map[netip.Addr]bool{}
-	for _, target := range c.Targets {
+	err := c.sweep().Validate(func(target netip.Addr) error {
 		if !target.Is4() || target.IsUnspecified() {
 			return fmt.Errorf("target %s is not an IPv4 address", target)
 		}
-		if seen[target] {
-			return fmt.Errorf("target %s is given twice", target)
-		}
-		seen[target] = true
-	}
-	switch {
-	case len(c.Targets) == 0:
-		return errors.New("no target")
-	case c.Count < 0 || c.Settle < 0:
-		return errors.New("count and settle must not be negative")
-	case c.Interval <= 0:
-		return errors.New("interval must be positive")
-	case c.Source.IsValid() && !c.Source.Is4():
+		return nil
+	})
+	if err == nil && c.Source.IsValid() && !c.Source.Is4() {
 		return fmt.Errorf("source %s is not an IPv4 address", c.Source)
 	}
-	return nil
+	return err
 }
 
 // source is the sender protocol address of the probes.
@@ -59,15 +59,33 @@ func (c Config) source(local Local) (netip.Addr, error) {
 		return netip.IPv4Unspecified(), nil
 	case c.Source.IsValid():
 		return c.Source, nil
-	case len(local.Addresses) == 0:
-		return netip.Addr{}, fmt.Errorf("interface %s has no IPv4 address: give a source, or use probe mode", local.Interface)
 	}
+	var first netip.Addr
 	for _, prefix := range local.Addresses {
+		if !prefix.Addr().Is4() {
+			continue
+		}
 		if prefix.Masked().Contains(c.Targets[0]) {
 			return prefix.Addr(), nil
 		}
+		if !first.IsValid() {
+			first = prefix.Addr()
+		}
 	}
-	return local.Addresses[0].Addr(), nil
+	if !first.IsValid() {
+		return first, fmt.Errorf("interface %s has no IPv4 address: give a source, or use probe mode", local.Interface)
+	}
+	return first, nil
+}
+
+// Open opens a socket for ARP on the named interface of the calling thread's network
+// namespace; see ether.Open.
+func Open(name string) (Conn, error) {
+	program, err := filter()
+	if err != nil {
+		return nil, err
+	}
+	return ether.Open("arp", name, program)
 }
 
 // Run asks for every target Count times and records every answer until Settle
@@ -77,7 +95,10 @@ func (c Config) source(local Local) (netip.Addr, error) {
 // sent (a link that is down is what some scenarios are about) is only recorded.
 func Run(ctx context.Context, c Config, w *stream.Writer) error {
 	start := probe.Start{Instrument: "arp", Interface: c.Interface}
-	args := probe.ARPArgs{Targets: c.Targets, Count: c.Count, IntervalNS: c.Interval.Nanoseconds(), SettleNS: c.Settle.Nanoseconds(), ProbeMode: c.ProbeMode}
+	args := probe.ARPArgs{
+		Targets: c.Targets, Count: c.Count, IntervalNS: c.sweep().Round().Nanoseconds(), MaxRate: c.MaxRate,
+		SettleNS: c.Settle.Nanoseconds(), ProbeMode: c.ProbeMode,
+	}
 	source, err := c.prepare(&start)
 	if c.Conn != nil {
 		defer c.Conn.Close()
@@ -86,9 +107,11 @@ func Run(ctx context.Context, c Config, w *stream.Writer) error {
 		if err != nil {
 			return nil, err // said inside the session, so that even this run has its end record
 		}
-		s := newSweep(c, source, w)
-		err := s.run(ctx)
-		return s.totals, err
+		t, err := sweep.Run(ctx, c.sweep(), c.Conn, asker{source: source, mac: c.Conn.Local().MAC}, w)
+		return probe.ARPTotals{
+			Sent: t.Sent, SendErrors: t.SendErrors, Replies: t.Replies, Gratuitous: t.Unsolicited, Ignored: t.Ignored,
+			Malformed: t.Malformed, KernelPackets: t.KernelPackets, KernelDrops: t.KernelDrops,
+		}, err
 	})
 }
 
@@ -113,49 +136,50 @@ func (c *Config) prepare(start *probe.Start) (netip.Addr, error) {
 	return source, err
 }
 
-// run sends and receives at the same time, and reads the drop counter last.
-func (s *sweep) run(ctx context.Context) error {
-	ctx, cancel := context.WithCancelCause(ctx)
-	defer cancel(nil)
-	var receiving sync.WaitGroup
-	var receiveErr error
-	receiving.Go(func() {
-		if receiveErr = s.receive(); receiveErr != nil {
-			cancel(receiveErr)
-		}
-	})
-	err := s.send(ctx)
-	unblockErr := s.conn.Unblock()
-	if unblockErr != nil {
-		// Nothing else ends a blocked Receive.
-		unblockErr = errors.Join(unblockErr, s.conn.Close())
-	}
-	receiving.Wait()
-	packets, drops, statsErr := s.conn.Stats()
-	s.totals.KernelPackets, s.totals.KernelDrops = packets, drops
-	if receiveErr != nil {
-		err = receiveErr
-	}
-	if failure := errors.Join(unblockErr, statsErr); failure != nil {
-		return errors.Join(failure, receiveErr)
-	}
-	return err
+// asker is the protocol of a sweep.
+type asker struct {
+	source netip.Addr
+	mac    HardwareAddr
 }
 
-// receive records frames until Unblock.
-func (s *sweep) receive() error {
-	for {
-		packet, err := s.conn.Receive()
-		switch {
-		case errors.Is(err, os.ErrDeadlineExceeded):
-			return nil
-		case isLinkDown(err):
-			continue // the socket outlives its link, and the link may come back
-		case err != nil:
-			return err
-		}
-		if err := s.record(packet); err != nil {
-			return err
-		}
+func (a asker) Ask(target netip.Addr) []byte {
+	return Frame{
+		EthernetDestination: Broadcast(), EthernetSource: a.mac,
+		Op: OpRequest, SenderMAC: a.mac, SenderIP: a.source, TargetIP: target,
+	}.Bytes()
+}
+
+func (asker) Asked(s sweep.Sent) (string, any) {
+	record := probe.ARPProbe{Probe: s.Probe, Target: s.Target, SentNS: s.SentNS, KernelNS: s.KernelNS}
+	if s.Err != nil {
+		record.Error = s.Err.Error()
 	}
+	return probe.KindARPProbe, record
+}
+
+func (a asker) Hear(p Packet, find sweep.Find) sweep.Heard {
+	frame, err := Parse(p.Frame)
+	if err != nil {
+		return sweep.Heard{Class: sweep.Malformed}
+	}
+	number, at, monitored := find(frame.SenderIP, p.ReceivedNS)
+	switch {
+	// An answer to us counts however it was addressed: a responder that broadcasts its
+	// replies (RFC 5227 2.6 allows it) must not be hidden among the announcements.
+	case monitored && frame.Op == OpReply && frame.TargetMAC == a.mac:
+		return sweep.Heard{Class: sweep.Reply, Kind: probe.KindARPReply, Body: probe.ARPReply{
+			Probe: number, Target: frame.SenderIP, SenderMAC: frame.SenderMAC.String(),
+			EthernetSource: frame.EthernetSource.String(), SentNS: at, ReceivedNS: p.ReceivedNS, VLAN: p.VLAN,
+		}}
+	case monitored && frame.Gratuitous():
+		op := "request"
+		if frame.Op == OpReply {
+			op = "reply"
+		}
+		return sweep.Heard{Class: sweep.Unsolicited, Kind: probe.KindARPGratuitous, Body: probe.ARPGratuitous{
+			Op: op, Address: frame.SenderIP, SenderMAC: frame.SenderMAC.String(),
+			EthernetSource: frame.EthernetSource.String(), ReceivedNS: p.ReceivedNS, VLAN: p.VLAN,
+		}}
+	}
+	return sweep.Heard{Class: sweep.Ignored}
 }

@@ -17,7 +17,6 @@ import (
 	"time"
 
 	"github.com/stretchr/testify/require"
-	"pgregory.net/rapid"
 
 	"github.com/lbmatrix/lbmatrix/harness/probe"
 	"github.com/lbmatrix/lbmatrix/harness/probe/stream"
@@ -32,6 +31,7 @@ type fakeConn struct {
 	unblock  chan struct{}
 	once     sync.Once
 	drops    uint32
+	sentNS   int64
 }
 
 func newFakeConn(respond func(Frame) []Frame) *fakeConn {
@@ -46,6 +46,7 @@ func (f *fakeConn) Send(raw []byte) error {
 	if err != nil {
 		return err
 	}
+	f.sentNS = time.Now().UnixNano() + 300
 	for _, answer := range f.respond(frame) {
 		f.received <- Packet{Frame: answer.Bytes(), ReceivedNS: time.Now().UnixNano() + 1000}
 	}
@@ -66,6 +67,7 @@ func (f *fakeConn) Receive() (Packet, error) {
 func (f *fakeConn) Unblock() error                 { f.once.Do(func() { close(f.unblock) }); return nil }
 func (f *fakeConn) Stats() (uint32, uint32, error) { return 9, f.drops, nil }
 func (f *fakeConn) Close() error                   { return nil }
+func (f *fakeConn) SentNS() int64                  { return f.sentNS }
 func (f *fakeConn) Local() Local {
 	return Local{Interface: "fake0", MAC: HardwareAddr{2, 0, 0, 0, 0, 1}, Addresses: []netip.Prefix{
 		netip.MustParsePrefix("192.168.0.1/24"), netip.MustParsePrefix("10.0.0.1/24"),
@@ -155,10 +157,13 @@ func TestRunAsksOnScheduleAndAttributes(t *testing.T) {
 		require.Equal(t, 3, summary.VIPs[0].Answered)
 		require.Len(t, summary.VIPs[0].Responders, 2)
 		require.Equal(t, 3, summary.VIPs[0].Responders[1].Replies)
+		require.Equal(t, 2*time.Second, summary.VIPs[0].Responders[1].LastSeen.Sub(summary.VIPs[0].Responders[1].FirstSeen))
+		require.EqualValues(t, 700, summary.VIPs[0].Responders[1].RoundTripNS, "from the kernel's send time to its receive time")
+		require.EqualValues(t, 4, summary.VIPs[1].KernelDrops)
 		var table strings.Builder
 		require.NoError(t, Table(&table, summary))
 		require.Contains(t, table.String(), "the kernel dropped 4 frames")
-		require.Contains(t, table.String(), "10.0.0.9  3/3       2           02:09:00:00:00:00")
+		require.Contains(t, table.String(), "10.0.0.9  3/3       2           02:09:00:00:00:00  02:09:00:00:00:00  3        +0.000 s  +2.000 s  0.7 us      0\n")
 	})
 }
 
@@ -227,21 +232,6 @@ func TestRunRecordsWhatCannotBeSentAndWhatIsNotForUs(t *testing.T) {
 	})
 }
 
-func TestDueIsSpreadAndDoesNotDrift(t *testing.T) {
-	rapid.Check(t, func(t *rapid.T) {
-		n := rapid.IntRange(1, 50).Draw(t, "targets")
-		interval := time.Duration(rapid.Int64Range(int64(n), int64(time.Minute)).Draw(t, "interval"))
-		round, i := rapid.IntRange(0, 10000).Draw(t, "round"), rapid.IntRange(0, n-1).Draw(t, "target")
-		at := due(round, i, n, interval)
-		if at < time.Duration(round)*interval || at >= time.Duration(round+1)*interval {
-			t.Fatalf("due %s is not within round %d of %s", at, round, interval)
-		}
-		if due(round+1, i, n, interval)-at != interval {
-			t.Fatal("rounds drift")
-		}
-	})
-}
-
 func TestSourceOfProbes(t *testing.T) {
 	bare := Local{Interface: "x0"}
 	c := Config{Targets: addrs("10.0.0.9")}
@@ -255,4 +245,62 @@ func TestSourceOfProbes(t *testing.T) {
 	source, err = c.source(newFakeConn(nil).Local())
 	require.NoError(t, err)
 	require.Equal(t, "192.168.0.1", source.String())
+}
+
+// A thousand addresses at a short interval must not flood the segment.
+func TestMaxRateBoundsTheFrames(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var targets []netip.Addr
+		for i := range 1000 {
+			targets = append(targets, netip.AddrFrom4([4]byte{10, 0, byte(1 + i/250), byte(1 + i%250)}))
+		}
+		records, err := sweepWith(t.Context(), t, Config{
+			Conn: newFakeConn(answerFrom(HardwareAddr{2, 9})), Targets: targets, Count: 2, Interval: 10 * time.Millisecond, MaxRate: 500, Settle: time.Second,
+		})
+		require.NoError(t, err)
+		var sent []int64
+		for _, r := range records {
+			if r.Kind == probe.KindARPProbe {
+				p, err := probe.Decode[probe.ARPProbe](r)
+				require.NoError(t, err)
+				sent = append(sent, p.SentNS)
+			}
+		}
+		require.Len(t, sent, 2000)
+		for i := 1; i < len(sent); i++ {
+			require.EqualValues(t, 2*time.Millisecond, sent[i]-sent[i-1])
+		}
+		start, err := probe.Decode[probe.Start](records[0])
+		require.NoError(t, err)
+		require.Contains(t, string(start.Args), `"intervalNS":2000000000`, "what was done, not what was asked for")
+		summary, err := Summarize(records)
+		require.NoError(t, err)
+		for _, vip := range summary.VIPs {
+			require.Equal(t, 2, vip.Answered)
+		}
+	})
+}
+
+// A machine that is busy sends several probes before it hears the first answer: all of
+// them are answered, and none of the answers tells a round trip.
+func TestAnswersInABurstAnswerEveryProbe(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		asked := 0
+		conn := newFakeConn(nil)
+		conn.respond = func(q Frame) []Frame {
+			if asked++; asked < 4 {
+				return nil
+			}
+			all := answerFrom(HardwareAddr{2, 9}, HardwareAddr{2, 9}, HardwareAddr{2, 9}, HardwareAddr{2, 9})(q)
+			asked = 0
+			return all
+		}
+		records, err := sweepWith(t.Context(), t, Config{Conn: conn, Targets: addrs("10.0.0.9"), Count: 8, Interval: time.Second, Settle: time.Second})
+		require.NoError(t, err)
+		summary, err := Summarize(records)
+		require.NoError(t, err)
+		require.Equal(t, 8, summary.VIPs[0].Answered)
+		require.Equal(t, 8, summary.VIPs[0].Responders[0].Replies)
+		require.Zero(t, summary.VIPs[0].Responders[0].RoundTripNS)
+	})
 }

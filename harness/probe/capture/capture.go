@@ -31,13 +31,19 @@ const SnapLen = 14 + 60 + 60
 type Config struct {
 	Interface string
 	Addresses []netip.Addr // IPv4; 1 to 32
+	MaxBytes  int          // of frames that are kept: the first half as they come, the newest of the rest; 8 MiB
 }
+
+const defaultMaxBytes = 8 << 20
 
 // Run records until its stdin ends (see stream.Lifetime), which is what its work is
 // over with; any other end cuts it short. It needs CAP_NET_RAW.
 func Run(ctx context.Context, c Config, w *stream.Writer) error {
+	if c.MaxBytes == 0 {
+		c.MaxBytes = defaultMaxBytes
+	}
 	start := probe.Start{Instrument: "capture", Interface: c.Interface}
-	args := probe.CaptureArgs{Addresses: c.Addresses, SnapLen: SnapLen}
+	args := probe.CaptureArgs{Addresses: c.Addresses, SnapLen: SnapLen, MaxBytes: c.MaxBytes}
 	conn, err := open(c, &start)
 	if err == nil {
 		defer func() { _ = conn.Close() }()
@@ -46,11 +52,14 @@ func Run(ctx context.Context, c Config, w *stream.Writer) error {
 		if err != nil {
 			return nil, err
 		}
-		return record(ctx, conn, w)
+		return record(ctx, conn, c.MaxBytes, w)
 	})
 }
 
 func open(c Config, start *probe.Start) (*packet.Conn, error) {
+	if c.MaxBytes < 2*SnapLen {
+		return nil, fmt.Errorf("open capture on %s: keep at least two frames, %d bytes", c.Interface, 2*SnapLen)
+	}
 	ifi, err := net.InterfaceByName(c.Interface)
 	if err != nil {
 		return nil, fmt.Errorf("open capture on %s: %w", c.Interface, err)
@@ -78,7 +87,7 @@ func open(c Config, start *probe.Start) (*packet.Conn, error) {
 }
 
 // record reads frames until the context ends, and then what is still queued.
-func record(ctx context.Context, conn *packet.Conn, w *stream.Writer) (any, error) {
+func record(ctx context.Context, conn *packet.Conn, maxBytes int, w *stream.Writer) (any, error) {
 	raw, err := conn.SyscallConn()
 	if err != nil {
 		return nil, fmt.Errorf("capture: %w", err)
@@ -86,6 +95,7 @@ func record(ctx context.Context, conn *packet.Conn, w *stream.Writer) (any, erro
 	stop := context.AfterFunc(ctx, func() { _ = conn.SetReadDeadline(time.Unix(1, 0)) })
 	defer stop()
 	var totals probe.CaptureTotals
+	kept := newRing(maxBytes, func(f probe.CaptureFrame) error { return w.Emit(probe.KindCaptureFrame, f) })
 	for {
 		frame, err := receive(raw, ctx.Err() != nil)
 		if errors.Is(err, os.ErrDeadlineExceeded) {
@@ -101,10 +111,14 @@ func record(ctx context.Context, conn *packet.Conn, w *stream.Writer) (any, erro
 			return totals, fmt.Errorf("capture: receive: %w", err)
 		}
 		totals.Frames++
-		if err := w.Emit(probe.KindCaptureFrame, frame); err != nil {
+		if err := kept.add(frame); err != nil {
 			return totals, err
 		}
 	}
+	if err := kept.flush(); err != nil {
+		return totals, err
+	}
+	totals.Overwritten = kept.overwritten
 	stats, err := conn.Stats()
 	if err != nil {
 		return totals, fmt.Errorf("capture: read packet statistics: %w", err)

@@ -6,13 +6,13 @@ package load
 import (
 	"cmp"
 	"maps"
-	"net"
 	"slices"
 	"sync"
 	"time"
 
 	"github.com/lbmatrix/lbmatrix/harness/probe"
-	"github.com/lbmatrix/lbmatrix/harness/probe/stream"
+	"github.com/lbmatrix/lbmatrix/harness/probe/latency"
+	"github.com/lbmatrix/lbmatrix/harness/probe/request"
 )
 
 // outcome is one request that was sent.
@@ -20,9 +20,8 @@ type outcome struct {
 	number        int64
 	target        int
 	due, sent, at time.Time // at: when it ended
-	late          bool
-	cancelled     bool // ended because the run did: no fact about the target
-	answer        answer
+	cancelled     bool      // ended because the run did: no fact about the target
+	answer        request.Answer
 	err           error
 }
 
@@ -31,7 +30,7 @@ type outcome struct {
 // written nearly everything it knew.
 type recorder struct {
 	config Config
-	out    *stream.Writer
+	emit   func(kind string, body any) error
 	start  time.Time
 
 	mu      sync.Mutex
@@ -39,11 +38,15 @@ type recorder struct {
 }
 
 type targetState struct {
-	name              string
-	totals            probe.LoadTotals
-	response, service *latencies
-	backends          map[string]probe.BackendCount
-	buckets           map[int64]*bucket
+	name       string
+	totals     probe.LoadTotals
+	histograms map[string]*latency.Latencies // by the name of the record
+	response   *latency.Latencies            // the same, found without a map: they are used for each request
+	service    *latency.Latencies
+	lateness   *latency.Latencies
+	backends   map[string]*probe.BackendCount
+	buckets    map[int64]*bucket
+	newest     int64 // bucket that was used
 }
 
 type bucket struct {
@@ -51,14 +54,23 @@ type bucket struct {
 	pending int
 }
 
-func newRecorder(c Config, out *stream.Writer, start time.Time) *recorder {
-	r := &recorder{config: c, out: out, start: start}
+// histogramNames are those of a target, in the order of their records.
+func histogramNames() []string {
+	return []string{probe.HistogramResponse, probe.HistogramService, probe.HistogramLateness}
+}
+
+func newRecorder(c Config, emit func(kind string, body any) error, start time.Time) *recorder {
+	r := &recorder{config: c, emit: emit, start: start}
 	for _, target := range c.Targets {
-		r.targets = append(r.targets, &targetState{
+		t := &targetState{
 			name: target.Name, totals: probe.LoadTotals{ErrorKinds: map[string]int64{}},
-			response: newLatencies(), service: newLatencies(),
-			backends: map[string]probe.BackendCount{}, buckets: map[int64]*bucket{},
-		})
+			response: latency.New(), service: latency.New(), lateness: latency.New(),
+			backends: map[string]*probe.BackendCount{}, buckets: map[int64]*bucket{},
+		}
+		t.histograms = map[string]*latency.Latencies{
+			probe.HistogramResponse: t.response, probe.HistogramService: t.service, probe.HistogramLateness: t.lateness,
+		}
+		r.targets = append(r.targets, t)
 	}
 	return r
 }
@@ -90,7 +102,11 @@ func (r *recorder) scheduled(target int, due time.Time, dropped bool) error {
 	} else {
 		b.pending++
 	}
-	return r.flush(t, int64(due.Sub(r.start)/r.config.Bucket))
+	if i := int64(due.Sub(r.start) / r.config.Bucket); i > t.newest {
+		t.newest = i
+		return r.flush(t, i)
+	}
+	return nil
 }
 
 // ended notes an outcome.
@@ -100,9 +116,15 @@ func (r *recorder) ended(o outcome) error {
 	t := r.targets[o.target]
 	b := r.bucket(t, o.due)
 	b.pending--
-	if o.late {
+	lateness := o.sent.Sub(o.due)
+	if lateness > r.config.Late {
 		t.totals.Late++
 		b.Late++
+	}
+	if o.number >= r.config.Warmup {
+		if err := t.lateness.Record(lateness); err != nil {
+			return err
+		}
 	}
 	switch {
 	case o.cancelled:
@@ -116,15 +138,15 @@ func (r *recorder) ended(o outcome) error {
 }
 
 func (r *recorder) failed(t *targetState, b *bucket, o outcome) error {
-	kind := Classify(o.err)
+	kind := request.Classify(o.err)
 	t.totals.Completed++
 	t.totals.Errors++
 	t.totals.ErrorKinds[kind]++
 	b.Errors++
-	return r.out.Emit(probe.KindLoadError, probe.LoadError{
+	return r.emit(probe.KindLoadError, probe.LoadError{
 		Target: t.name, Request: o.number, DueNS: o.due.UnixNano(), EndNS: o.at.UnixNano(),
 		ErrorKind: kind, Message: o.err.Error(), Peer: r.config.Targets[o.target].Address,
-		Local: o.answer.local, Warmup: o.number < r.config.Warmup,
+		Local: o.answer.Local, Warmup: o.number < r.config.Warmup,
 	})
 }
 
@@ -138,29 +160,14 @@ func (r *recorder) succeeded(t *targetState, b *bucket, o outcome) error {
 	}
 	b.LastOKNS = max(b.LastOKNS, at)
 	b.MaxResponseNS = max(b.MaxResponseNS, response.Nanoseconds())
-	if o.answer.identity != nil {
-		t.answeredBy(*o.answer.identity)
+	if o.answer.Identity != nil {
+		t.answeredBy(o.answer.Identity)
 	}
 	if o.number < r.config.Warmup {
 		t.totals.WarmupExcluded++
 		return nil
 	}
-	return cmp.Or(t.response.record(response), t.service.record(o.at.Sub(o.sent)))
-}
-
-func (t *targetState) answeredBy(id probe.Identity) {
-	key := cmp.Or(id.Pod, id.Host)
-	count := t.backends[key]
-	if count.Peers == nil {
-		count = probe.BackendCount{Pod: id.Pod, Node: id.Node, Protocol: id.Protocol, Peers: map[string]int{}}
-	}
-	count.Responses++
-	peer := id.Peer
-	if host, _, err := net.SplitHostPort(peer); err == nil {
-		peer = host
-	}
-	count.Peers[peer]++
-	t.backends[key] = count
+	return cmp.Or(t.response.Record(response), t.service.Record(o.at.Sub(o.sent)))
 }
 
 // flush writes a target's whole buckets before the given one, oldest first.
@@ -171,7 +178,7 @@ func (r *recorder) flush(t *targetState, before int64) error {
 			continue
 		}
 		delete(t.buckets, i)
-		if err := r.out.Emit(probe.KindLoadBucket, b.LoadBucket); err != nil {
+		if err := r.emit(probe.KindLoadBucket, b.LoadBucket); err != nil {
 			return err
 		}
 	}
@@ -198,19 +205,16 @@ func (r *recorder) finishTarget(t *targetState) error {
 	if err := r.flush(t, 1<<62); err != nil {
 		return err
 	}
-	for _, h := range []struct {
-		name string
-		l    *latencies
-	}{{probe.HistogramResponse, t.response}, {probe.HistogramService, t.service}} {
-		body, err := h.l.body(t.name, h.name)
+	for _, name := range histogramNames() {
+		body, err := t.histograms[name].Body(t.name, name)
 		if err == nil {
-			err = r.out.Emit(probe.KindLoadHistogram, body)
+			err = r.emit(probe.KindLoadHistogram, body)
 		}
 		if err != nil {
 			return err
 		}
 	}
-	return r.out.Emit(probe.KindLoadPeers, probe.LoadPeers{Target: t.name, Backends: t.backends})
+	return r.emit(probe.KindLoadPeers, t.peers())
 }
 
 func add(all *probe.LoadTotals, t probe.LoadTotals) {

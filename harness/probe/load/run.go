@@ -5,11 +5,15 @@ package load
 
 import (
 	"context"
+	"errors"
 	"runtime"
 	"sync"
 	"time"
 
 	"github.com/lbmatrix/lbmatrix/harness/probe"
+	"github.com/lbmatrix/lbmatrix/harness/probe/machine"
+	"github.com/lbmatrix/lbmatrix/harness/probe/pace"
+	"github.com/lbmatrix/lbmatrix/harness/probe/request"
 	"github.com/lbmatrix/lbmatrix/harness/probe/stream"
 )
 
@@ -21,25 +25,36 @@ import (
 // fails is a fact, not an error.
 func Run(ctx context.Context, c Config, w *stream.Writer) error {
 	c, err := c.withDefaults()
+	var requesters []request.Requester
+	if err == nil {
+		requesters, err = c.requesters()
+	}
 	start := time.Now()
 	return w.Session(ctx, probe.Start{Instrument: "load"}, c.args(start), func(ctx context.Context) (any, error) {
 		if err != nil {
 			return nil, err // said inside the session, so that even this run has its end record
 		}
-		requesters := make([]requester, len(c.Targets))
-		for i, target := range c.Targets {
-			requesters[i] = newRequester(c, target.Address)
-			defer requesters[i].close()
+		for _, r := range requesters {
+			defer r.Close()
 		}
-		return (&generator{config: c, schedule: Schedule{start, c.Rate}, requesters: requesters, recorder: newRecorder(c, w, start)}).run(ctx)
+		if c.Ramp != nil {
+			return ramp(ctx, c, requesters, w)
+		}
+		recorder := newRecorder(c, w.Emit, start)
+		finishLog, err := recorder.logIntervals()
+		if err != nil {
+			return nil, err
+		}
+		totals, err := (&generator{config: c, start: start, requesters: requesters, recorder: recorder}).run(ctx)
+		return totals, errors.Join(err, finishLog())
 	})
 }
 
 // generator sends requests when they are due.
 type generator struct {
 	config     Config
-	schedule   Schedule
-	requesters []requester
+	start      time.Time
+	requesters []request.Requester
 	recorder   *recorder
 }
 
@@ -57,7 +72,7 @@ func (g *generator) run(ctx context.Context) (probe.LoadTotals, error) {
 		context.AfterFunc(requests, func() { timer.Stop() })
 	})()
 
-	before := readCPU()
+	before := machine.ReadCPU()
 	slots := make(chan struct{}, g.config.MaxInFlight)
 	var inFlight sync.WaitGroup
 	err := g.dispatch(ctx, func(number int64, target int, due time.Time) error {
@@ -82,7 +97,7 @@ func (g *generator) run(ctx context.Context) (probe.LoadTotals, error) {
 		err = context.Cause(ctx)
 	}
 	totals, finishErr := g.recorder.finish()
-	totals.StealRatio = before.stealRatio(readCPU())
+	totals.StealRatio = before.StealRatio(machine.ReadCPU())
 	if finishErr != nil {
 		err = finishErr
 	}
@@ -96,11 +111,16 @@ func (g *generator) dispatch(ctx context.Context, send func(number int64, target
 	// The thread's timer slack is set, so it must stay the dispatcher's own.
 	runtime.LockOSThread()
 	defer runtime.UnlockOSThread()
-	pace := newPacer(g.config.Sleep)
-	defer pace.stop()
+	pacer := pace.New(g.config.Sleep)
+	defer pacer.Stop()
+	next := newArrivals(g.config)
 	for i := int64(0); g.config.Count == 0 || i < g.config.Count; i++ {
-		due := g.schedule.Due(i)
-		pace.until(ctx, due)
+		offset := next()
+		if g.config.Duration > 0 && offset >= g.config.Duration {
+			return nil
+		}
+		due := g.start.Add(offset)
+		pacer.Until(ctx, due)
 		if ctx.Err() != nil {
 			return context.Cause(ctx)
 		}
@@ -112,11 +132,8 @@ func (g *generator) dispatch(ctx context.Context, send func(number int64, target
 }
 
 func (g *generator) request(ctx context.Context, number int64, target int, due time.Time) outcome {
-	limited, cancel := context.WithTimeout(ctx, g.config.Timeout)
-	defer cancel()
 	o := outcome{number: number, target: target, due: due, sent: time.Now()}
-	o.late = o.sent.Sub(due) > g.config.Late
-	o.answer, o.err = g.requesters[target].do(limited)
+	o.answer, o.err = g.requesters[target].Do(ctx, o.sent.Add(g.config.Timeout))
 	o.at = time.Now()
 	o.cancelled = o.err != nil && ctx.Err() != nil
 	return o

@@ -18,9 +18,9 @@ import (
 
 	"github.com/HdrHistogram/hdrhistogram-go"
 	"github.com/stretchr/testify/require"
-	"pgregory.net/rapid"
 
 	"github.com/lbmatrix/lbmatrix/harness/probe"
+	"github.com/lbmatrix/lbmatrix/harness/probe/request"
 	"github.com/lbmatrix/lbmatrix/harness/probe/stream"
 )
 
@@ -114,7 +114,7 @@ func requireConsistent(t testing.TB, r result) {
 
 // pipeServer answers HTTP over in-memory pipes, and holds every answer that
 // falls within the stall until its end.
-func pipeServer(begin time.Time, from, until time.Duration) DialFunc {
+func pipeServer(begin time.Time, from, until time.Duration) request.DialFunc {
 	return func(_ context.Context, _, _ string) (net.Conn, error) {
 		client, server := net.Pipe()
 		go func() {
@@ -185,16 +185,18 @@ func TestUncorrectedServiceTimeHidesALateSend(t *testing.T) {
 		var out bytes.Buffer
 		c, err := Config{Mode: probe.ModeHTTPNew, Targets: oneTarget, Rate: 1, Sleep: time.Sleep, Dial: pipeServer(time.Now(), 0, 0)}.withDefaults()
 		require.NoError(t, err)
+		requesters, err := c.requesters()
+		require.NoError(t, err)
 		start := time.Now()
-		recorder := newRecorder(c, stream.NewWriter(&out), start)
-		g := &generator{config: c, schedule: Schedule{start, 1}, requesters: []requester{newRequester(c, "x:1")}, recorder: recorder}
+		recorder := newRecorder(c, stream.NewWriter(&out).Emit, start)
+		g := &generator{config: c, start: start, requesters: requesters, recorder: recorder}
 		time.Sleep(3 * time.Second)
 		require.NoError(t, recorder.scheduled(0, start, false))
 		o := g.request(t.Context(), 0, 0, start)
-		require.True(t, o.late)
 		require.NoError(t, recorder.ended(o))
-		require.EqualValues(t, 3*time.Second, recorder.targets[0].response.max)
-		require.Less(t, recorder.targets[0].service.max, int64(time.Millisecond))
+		require.EqualValues(t, 3*time.Second, recorder.targets[0].response.Max())
+		require.Less(t, recorder.targets[0].service.Max(), time.Millisecond)
+		require.EqualValues(t, 3*time.Second, recorder.targets[0].lateness.Max())
 		require.EqualValues(t, 1, recorder.targets[0].totals.Late)
 	})
 }
@@ -252,30 +254,14 @@ func TestRunEndsOnEveryPath(t *testing.T) {
 	}
 }
 
-func TestSchedule(t *testing.T) {
-	rapid.Check(t, func(t *rapid.T) {
-		s := Schedule{time.Unix(0, 0), rapid.Float64Range(0.01, 1e6).Draw(t, "rate")}
-		i := rapid.Int64Range(0, 1e6).Draw(t, "request")
-		if gap := s.Due(i+1).Sub(s.Due(i)).Seconds() * s.Rate; gap < 1-2e-9*s.Rate-1e-6 || gap > 1+2e-9*s.Rate+1e-6 {
-			t.Fatalf("requests %d and %d are %v intervals apart", i, i+1, gap)
-		}
-		d := time.Duration(rapid.Int64Range(0, int64(time.Hour/100)).Draw(t, "duration"))
-		n := s.CountFor(d)
-		if n > 0 && s.offset(n-1) >= d || s.offset(n) < d {
-			t.Fatalf("%d requests in %s at %v/s", n, d, s.Rate)
-		}
-	})
-	require.EqualValues(t, 1000, Schedule{Rate: 100}.CountFor(10*time.Second))
-}
-
 func BenchmarkScheduling(b *testing.B) {
 	c, err := Config{Mode: probe.ModeTCPConnect, Targets: oneTarget, Rate: 1e6}.withDefaults()
 	require.NoError(b, err)
 	start := time.Now()
 	c.Count = int64(b.N)
 	g := &generator{
-		config: c, schedule: Schedule{start, c.Rate}, requesters: []requester{instant{}},
-		recorder: newRecorder(c, stream.NewWriter(io.Discard), start),
+		config: c, start: start, requesters: []request.Requester{instant{}},
+		recorder: newRecorder(c, stream.NewWriter(io.Discard).Emit, start),
 	}
 	b.ReportAllocs()
 	b.ResetTimer()
@@ -286,5 +272,5 @@ func BenchmarkScheduling(b *testing.B) {
 
 type instant struct{}
 
-func (instant) do(context.Context) (answer, error) { return answer{}, nil }
-func (instant) close()                             {}
+func (instant) Do(context.Context, time.Time) (request.Answer, error) { return request.Answer{}, nil }
+func (instant) Close()                                                {}

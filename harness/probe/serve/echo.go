@@ -11,6 +11,8 @@ import (
 	"sync"
 	"syscall"
 	"time"
+
+	"github.com/lbmatrix/lbmatrix/harness/probe"
 )
 
 // serveTCP greets each connection with its identity line and then echoes, until
@@ -45,8 +47,9 @@ func exhausted(err error) bool {
 	return errors.Is(err, syscall.EMFILE) || errors.Is(err, syscall.ENFILE) || errors.Is(err, syscall.ECONNABORTED)
 }
 
-// serveUDP answers each datagram with its identity and the length received. The
-// answer does not carry the payload: large datagrams are tested one way at a time.
+// serveUDP answers each datagram: one that begins with probe.EchoPrefix by itself, any
+// other with the identity and the length received, so that what a path does to a payload
+// is seen in both directions or in one.
 func (b *backend) serveUDP(ctx context.Context) error {
 	defer context.AfterFunc(ctx, func() { _ = b.config.UDP.Close() })()
 	buffer := make([]byte, 64<<10)
@@ -56,9 +59,13 @@ func (b *backend) serveUDP(ctx context.Context) error {
 			return err
 		}
 		b.udp.Add(1)
-		id := b.identity("udp", peer, nil)
-		id.Length = n
+		answer := buffer[:n]
+		if !bytes.HasPrefix(answer, []byte(probe.EchoPrefix)) {
+			id := b.identity("udp", peer, nil)
+			id.Length = n
+			answer = bytes.TrimRight(line(id), "\n")
+		}
 		// A peer that cannot be reached is no reason to stop serving the others.
-		_, _ = b.config.UDP.WriteTo(bytes.TrimRight(line(id), "\n"), peer)
+		_, _ = b.config.UDP.WriteTo(answer, peer)
 	}
 }

@@ -11,6 +11,7 @@ import (
 	"strconv"
 
 	"github.com/lbmatrix/lbmatrix/harness/probe"
+	"github.com/lbmatrix/lbmatrix/harness/probe/pattern"
 )
 
 // maxBytes bounds what GET /bytes gives: 1 GiB.
@@ -41,7 +42,7 @@ func (b *backend) serveIdentity(w http.ResponseWriter, r *http.Request) {
 	_ = json.NewEncoder(w).Encode(id) // as above
 }
 
-// serveBytes answers GET /bytes?n=N with N zero bytes, 0 to maxBytes.
+// serveBytes answers GET /bytes?n=N with the first N bytes of the pattern, 0 to maxBytes.
 func serveBytes(w http.ResponseWriter, r *http.Request) {
 	n, err := strconv.ParseInt(r.URL.Query().Get("n"), 10, 64)
 	if err != nil || n < 0 || n > maxBytes {
@@ -51,12 +52,14 @@ func serveBytes(w http.ResponseWriter, r *http.Request) {
 	w.Header().Set("Content-Type", "application/octet-stream")
 	w.Header().Set("Content-Length", strconv.FormatInt(n, 10))
 	chunk := make([]byte, 64<<10)
-	for n > 0 {
-		k, err := w.Write(chunk[:min(n, int64(len(chunk)))])
+	for sent := int64(0); sent < n; {
+		part := chunk[:min(n-sent, int64(len(chunk)))]
+		pattern.Fill(part, sent)
+		k, err := w.Write(part)
 		if err != nil {
 			return
 		}
-		n -= int64(k)
+		sent += int64(k)
 	}
 }
 

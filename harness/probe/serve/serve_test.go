@@ -17,6 +17,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/lbmatrix/lbmatrix/harness/probe"
+	"github.com/lbmatrix/lbmatrix/harness/probe/pattern"
 	"github.com/lbmatrix/lbmatrix/harness/probe/serve"
 	"github.com/lbmatrix/lbmatrix/harness/probe/stream"
 )
@@ -68,6 +69,7 @@ func TestServeNamesItselfAndThePeer(t *testing.T) {
 		require.Equal(t, want, response.StatusCode, path)
 		if path == "/bytes?n=100000" {
 			require.Len(t, body, 100000)
+			require.Equal(t, -1, pattern.Check(body, 0))
 		}
 	}
 
@@ -98,12 +100,18 @@ func TestServeNamesItselfAndThePeer(t *testing.T) {
 	require.NoError(t, json.Unmarshal(buffer[:n], &id))
 	require.Equal(t, 9000, id.Length)
 	require.Equal(t, udp.LocalAddr().String(), id.Peer)
+	sent := append([]byte(probe.EchoPrefix), make([]byte, 3000)...)
+	_, err = udp.Write(sent)
+	require.NoError(t, err)
+	n, err = udp.Read(buffer)
+	require.NoError(t, err)
+	require.Equal(t, sent, buffer[:n], "asked to, it sends a datagram back")
 
 	records := r.stop()
 	end, err := probe.Decode[probe.End](records[len(records)-1])
 	require.NoError(t, err)
 	require.Equal(t, probe.ReasonCancelled, end.Reason)
-	require.JSONEq(t, `{"http":1,"tcp":1,"udp":1}`, string(end.Totals))
+	require.JSONEq(t, `{"http":1,"tcp":1,"udp":2}`, string(end.Totals))
 }
 
 func TestServeEndsWithOpenConnections(t *testing.T) {

@@ -1,0 +1,106 @@
+// SPDX-License-Identifier: Apache-2.0
+// Copyright The lbmatrix Authors
+
+package main
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"net/netip"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/lbmatrix/lbmatrix/harness/probe"
+	"github.com/lbmatrix/lbmatrix/harness/probe/stream"
+	"github.com/lbmatrix/lbmatrix/harness/probe/timeline"
+	"github.com/lbmatrix/lbmatrix/harness/probe/watch"
+	"github.com/lbmatrix/lbmatrix/harness/report"
+)
+
+func (a *app) probeWatch() *cobra.Command {
+	var c watch.Config
+	var vip, format string
+	cmd := &cobra.Command{
+		Use:   "watch",
+		Short: "Send several kinds of traffic side by side, and tell when each failed",
+		Long: `Watch sends new connections, sequence numbers on one long-lived connection, datagrams and who-has side by side, until it is
+interrupted or its duration is over, and prints what happened when: outages, from the first probe that failed to the
+first of several that succeeded; who answered ARP; and when two MACs answered for one address. Targets answer as lbprobe
+serve does. It exits with 1 when there was an outage or an overlap, with 3 when frames were lost. ARP needs root or
+CAP_NET_RAW; on a host that also is the client use --own-mac, or asking would refresh its neighbour entry.`,
+		Example: `  lbmatrix probe watch --new 192.0.2.40:80 --long 192.0.2.40:81 --udp 192.0.2.40:80 --duration 60s
+  lbmatrix probe watch --new 192.0.2.40:80 --arp 192.0.2.40 --iface eth0 --own-mac --interval 5ms -o json`,
+		Args: cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			for flag, address := range map[string]string{"--new": c.New, "--long": c.Long, "--udp": c.UDP} {
+				if _, err := netip.ParseAddrPort(address); address != "" && err != nil {
+					return usageError(fmt.Errorf("%s: %w", flag, err))
+				}
+			}
+			if vip != "" {
+				addr, err := netip.ParseAddr(vip)
+				if err != nil {
+					return usageError(fmt.Errorf("--arp: %w", err))
+				}
+				c.ARP.VIP = addr
+			}
+			return a.watch(cmd.Context(), c, format)
+		},
+	}
+	f := cmd.Flags()
+	f.StringVar(&c.New, "new", "", "new connections to this address:port")
+	f.StringVar(&c.Mode, "mode", probe.ModeHTTPNew, "of them: http-new or tcp-connect")
+	f.StringVar(&c.Long, "long", "", "one long-lived connection to the TCP echo at this address:port")
+	f.StringVar(&c.UDP, "udp", "", "datagrams to this address:port")
+	f.StringVar(&vip, "arp", "", "ask by ARP who has this address")
+	f.StringVar(&c.ARP.Interface, "iface", "", "interface on the segment; --arp needs it")
+	f.BoolVar(&c.ARP.OwnMAC, "own-mac", false, "ask from a locally administered MAC, in promiscuous mode: the host's own kernel learns nothing")
+	f.BoolVar(&c.ARP.Passive, "passive", false, "do not ask by ARP, only listen")
+	f.DurationVar(&c.ARP.Grace, "grace", 50*time.Millisecond, "a silence of ARP up to this is no failure")
+	f.DurationVar(&c.Interval, "interval", 10*time.Millisecond, "between two probes of each kind")
+	f.DurationVar(&c.Timeout, "timeout", 500*time.Millisecond, "of one probe; below 1s each asks once")
+	f.DurationVar(&c.Reconnect, "reconnect", 10*time.Second, "give the long-lived connection up when silent for this long")
+	f.IntVar(&c.Recovered, "recovered", 3, "successes in a row that end an outage")
+	f.DurationVar(&c.Duration, "duration", 0, "how long to watch; 0: until interrupted")
+	cmd.MarkFlagsOneRequired("new", "long", "udp", "arp")
+	cmd.MarkFlagsRequiredTogether("arp", "iface")
+	outputFlag(cmd, &format, "table", "json", "records")
+	return cmd
+}
+
+// watch runs the instrument in this process and sums it up.
+func (a *app) watch(ctx context.Context, c watch.Config, format string) error {
+	if format == "records" {
+		if err := watch.Run(ctx, c, stream.NewWriter(a.stdout)); err != nil {
+			return failed(err)
+		}
+		return nil
+	}
+	var out bytes.Buffer
+	runErr := watch.Run(ctx, c, stream.NewWriter(&out))
+	records, err := stream.Read(&out)
+	if err = errors.Join(runErr, err); err != nil {
+		return failed(err)
+	}
+	t, err := timeline.Read(records)
+	if err != nil {
+		return failed(err)
+	}
+	if format == "json" {
+		err = a.printJSON(t)
+	} else {
+		err = timeline.Table(a.stdout, t)
+	}
+	switch {
+	case err != nil:
+		return failed(err)
+	case t.KernelDrops > 0 || !t.Complete:
+		return &exitError{code: report.ExitBroken}
+	case t.Disturbed():
+		return &exitError{code: report.ExitFailed}
+	}
+	return nil
+}

@@ -1,0 +1,43 @@
+// SPDX-License-Identifier: Apache-2.0
+// Copyright The lbmatrix Authors
+
+package plan
+
+import (
+	"context"
+
+	"github.com/lbmatrix/lbmatrix/harness/component"
+)
+
+// pinBackends moves the endpoints of the remote Service off the node that answers for its
+// VIP, and those of the near Service onto the node that answers for its, on a segment that
+// has settled: speakers that have not joined yet elect another node. Without a single
+// announcer there is no such node, and the checks say so. That the VIPs stay where they
+// are, they see too.
+func (w *worker) pinBackends(ctx context.Context) error {
+	for _, p := range []struct {
+		service string
+		pin     func(ctx context.Context, announcer string) (int, error)
+		where   string
+	}{
+		{component.EchoRemote, w.echo.PinRemote, "elsewhere"},
+		{component.EchoNear, w.echo.PinNear, "there"},
+	} {
+		announcer, err := w.env.AnnouncerOf(ctx, p.service)
+		if ctx.Err() != nil {
+			return err
+		}
+		if err != nil {
+			if err := w.note("pin "+p.service, err.Error()); err != nil {
+				return err
+			}
+			continue
+		}
+		n, err := p.pin(ctx, announcer)
+		if err != nil {
+			return err
+		}
+		w.progress("%s is announced by %s and has its %d backends %s", p.service, announcer, n, p.where)
+	}
+	return nil
+}

@@ -1,0 +1,245 @@
+// SPDX-License-Identifier: Apache-2.0
+// Copyright The lbmatrix Authors
+
+// Package selftest proves the instruments and the checks on the machine they run on: it
+// builds worlds whose truth is known, runs the instruments in them, records journals and
+// judges those with the real judge. A check that says anything else than what is true in
+// a world fails the selftest.
+package selftest
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+
+	"golang.org/x/sync/semaphore"
+
+	"github.com/lbmatrix/lbmatrix/harness/journal"
+	"github.com/lbmatrix/lbmatrix/harness/judge"
+	"github.com/lbmatrix/lbmatrix/harness/probe/ether"
+	"github.com/lbmatrix/lbmatrix/harness/scenario"
+)
+
+// World is a segment of known truth, and what the checks must say of it.
+type World struct {
+	Name  string
+	Truth string // what is so in it, for people
+	// Spec changes the scenario that the world is judged by; nil leaves the defaults.
+	Spec func(*scenario.Scenario)
+	// Build makes the world. What it makes ends with the site.
+	Build func(ctx context.Context, s *Site) error
+	// Want is the code that each check must give. A check that is not named is not asked.
+	Want map[string]string
+	// Finding must be part of a finding of the checks together; empty is none needed.
+	Finding string
+	// Alone keeps other worlds from running beside it: latency is measured.
+	Alone bool
+}
+
+// Options say what is tested, and with what. The zero value tests everything with the
+// real instruments.
+type Options struct {
+	Worlds []World                                  // nil: Worlds()
+	Dir    string                                   // journals stay there, one folder a world; empty: nowhere
+	Conn   func(ether.Conn) ether.Conn              // stands between the arp instrument and its socket
+	Judge  func(j judge.Cell) judge.Cell            // changes what a check says
+	Done   func(world World, elapsed time.Duration) // called as worlds end, one at a time
+}
+
+// Cell is one check in one world.
+type Cell struct {
+	World   string        `json:"world"`
+	Check   string        `json:"check"`
+	Want    string        `json:"want"` // code
+	Got     string        `json:"got"`
+	Outcome judge.Outcome `json:"outcome"`
+	Message string        `json:"message"`
+	OK      bool          `json:"ok"` // as wanted
+}
+
+// Report is what a selftest found.
+type Report struct {
+	Cells     []Cell `json:"cells"`
+	Worlds    int    `json:"worlds"`
+	Wrong     int    `json:"wrong"` // cells that are not as wanted
+	ElapsedMS int64  `json:"elapsedMS"`
+}
+
+// parallel is how many worlds that measure no latency are there at the same time. They
+// wait for their schedules most of the time.
+const parallel = 6
+
+// Run builds every world and holds the checks to its truth. An error is one of the
+// harness: a world that could not be built or measured.
+func Run(ctx context.Context, o Options) (Report, error) {
+	begin := time.Now()
+	worlds := o.Worlds
+	if worlds == nil {
+		worlds = Worlds()
+	}
+	dir := o.Dir
+	if dir == "" {
+		tmp, err := os.MkdirTemp("", "lbmatrix-selftest-")
+		if err != nil {
+			return Report{}, fmt.Errorf("make a folder for journals: %w", err)
+		}
+		defer os.RemoveAll(tmp)
+		dir = tmp
+	}
+	all := make([][]Cell, len(worlds))
+	errs := make([]error, len(worlds))
+	places := semaphore.NewWeighted(parallel)
+	var running sync.WaitGroup
+	var telling sync.Mutex
+	for i, w := range worlds {
+		need := int64(1)
+		if w.Alone {
+			need = parallel
+		}
+		if err := places.Acquire(ctx, need); err != nil {
+			running.Wait()
+			return Report{}, context.Cause(ctx)
+		}
+		running.Go(func() {
+			defer places.Release(need)
+			start := time.Now()
+			all[i], errs[i] = o.world(ctx, w, filepath.Join(dir, w.Name))
+			if errs[i] != nil {
+				errs[i] = fmt.Errorf("world %s: %w", w.Name, errs[i])
+			}
+			if o.Done != nil {
+				telling.Lock()
+				defer telling.Unlock()
+				o.Done(w, time.Since(start))
+			}
+		})
+	}
+	running.Wait()
+	report := Report{Cells: slices.Concat(all...), Worlds: len(worlds)}
+	for _, c := range report.Cells {
+		if !c.OK {
+			report.Wrong++
+		}
+	}
+	report.ElapsedMS = time.Since(begin).Milliseconds()
+	return report, errors.Join(errs...)
+}
+
+// checks lists what a world asks, in the catalogue's order. A check that this lbmatrix
+// does not have is asked, too: it is then broken, and found out.
+func (w World) checks() []string {
+	var ids []string
+	for _, id := range judge.IDs() {
+		if _, ok := w.Want[id]; ok {
+			ids = append(ids, id)
+		}
+	}
+	for id := range w.Want {
+		if !slices.Contains(ids, id) {
+			ids = append(ids, id)
+		}
+	}
+	return ids
+}
+
+// world builds one world, observes it and judges it.
+func (o Options) world(ctx context.Context, w World, dir string) ([]Cell, error) {
+	s, err := newSite(o)
+	if err != nil {
+		return nil, err
+	}
+	err = w.Build(ctx, s)
+	var path string
+	if err == nil {
+		path, err = o.record(ctx, w, s, dir)
+	}
+	if err = errors.Join(err, s.segment.Close()); err != nil {
+		return nil, err
+	}
+	j, err := journal.ReadFile(path)
+	if err != nil {
+		return nil, err
+	}
+	judged, err := judge.Journal(j)
+	if err != nil {
+		return nil, err
+	}
+	var cells []Cell
+	found := w.Finding == ""
+	for _, c := range judged {
+		if o.Judge != nil {
+			c = o.Judge(c)
+		}
+		cells = append(cells, Cell{
+			World: w.Name, Check: c.Check, Want: w.Want[c.Check], Got: c.Verdict.Code, Outcome: c.Verdict.Outcome, Message: c.Verdict.Message,
+			OK: c.Verdict.Code == w.Want[c.Check] && (c.Verdict.Code == "ok") == (c.Verdict.Outcome == judge.Passed),
+		})
+		found = found || mentions(c.Verdict.Findings, w.Finding)
+	}
+	if !found {
+		cells = append(cells, Cell{World: w.Name, Check: "(findings)", Want: w.Finding, Got: "no such finding", Message: "what was found does not mention it"})
+	}
+	return cells, nil
+}
+
+// mentions says whether a finding has a text in it.
+func mentions(findings []judge.Finding, text string) bool {
+	return slices.ContainsFunc(findings, func(f judge.Finding) bool { return strings.Contains(f.Message, text) })
+}
+
+// record writes the world's journal and returns its path.
+func (o Options) record(ctx context.Context, w World, s *Site, dir string) (path string, err error) {
+	if err := os.MkdirAll(dir, 0o755); err != nil {
+		return "", fmt.Errorf("make the world's folder: %w", err)
+	}
+	sc := defaults(w)
+	spec, err := json.Marshal(sc)
+	if err != nil {
+		return "", fmt.Errorf("encode scenario: %w", err)
+	}
+	checks := w.checks()
+	path = filepath.Join(dir, journal.FileName)
+	if err := os.Remove(path); err != nil && !errors.Is(err, os.ErrNotExist) {
+		return "", fmt.Errorf("remove the journal of an earlier selftest: %w", err)
+	}
+	out, err := journal.Create(path, journal.Header{
+		Scenario: w.Name, Spec: spec, Where: "selftest",
+		Phases: []journal.PlannedPhase{{Name: journal.PhaseBaseline, Checks: checks}},
+	})
+	if err != nil {
+		return "", err
+	}
+	reason := journal.ReasonDone
+	if err = s.observe(ctx, out, sc, judge.Observations(checks)); err != nil {
+		reason = journal.ReasonFailed
+	}
+	return path, errors.Join(err, out.Close(reason, err))
+}
+
+// probes is how many who-has a sweep sends for each address, unless a world says otherwise.
+const probes = 50
+
+// defaults is the scenario that a world is judged by: kube-proxy and SNAT, and samples
+// that are small enough for seconds and large enough for every verdict.
+func defaults(w World) scenario.Scenario {
+	var sc scenario.Scenario
+	sc.Metadata.Name = w.Name
+	sc.Spec.DataPlane.Proxy = scenario.ProxyIPTables
+	sc.Spec.Limits.ARPProbes = probes
+	sc.Spec.Limits.ARPInterval = scenario.Duration(4 * time.Millisecond)
+	sc.Spec.Limits.Requests = 80
+	sc.Spec.Limits.RequestRate = 200
+	sc.Spec.Limits.LatencyRequests = 210
+	if w.Spec != nil {
+		w.Spec(&sc)
+	}
+	sc.SetDefaults()
+	return sc
+}

@@ -1,0 +1,99 @@
+// SPDX-License-Identifier: Apache-2.0
+// Copyright The lbmatrix Authors
+
+package selftest_test
+
+import (
+	"regexp"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/lbmatrix/lbmatrix/harness/judge"
+	"github.com/lbmatrix/lbmatrix/harness/selftest"
+	"github.com/lbmatrix/lbmatrix/harness/world"
+)
+
+func needWorlds(t *testing.T) {
+	t.Helper()
+	if err := world.Available(); err != nil {
+		t.Skipf("no worlds here: %v", err)
+	}
+}
+
+func wrong(r selftest.Report) []selftest.Cell {
+	return slices.DeleteFunc(slices.Clone(r.Cells), func(c selftest.Cell) bool { return c.OK })
+}
+
+func TestEveryCheckSaysWhatIsTrue(t *testing.T) {
+	needWorlds(t)
+	report, err := selftest.Run(t.Context(), selftest.Options{Dir: t.TempDir()})
+	require.NoError(t, err)
+	require.Empty(t, wrong(report))
+	require.Equal(t, len(selftest.Worlds()), report.Worlds)
+}
+
+// A broken detector must be found out, by the worlds that are about what it cannot see.
+func TestSabotageIsNoticed(t *testing.T) {
+	needWorlds(t)
+	var worlds []selftest.World
+	for _, w := range selftest.Worlds() {
+		if slices.Contains([]string{"one-responder", "two-responders", "second-answers-1-in-10", "frames-dropped"}, w.Name) {
+			worlds = append(worlds, w)
+		}
+	}
+	require.Len(t, worlds, 4)
+	seen := map[string][]string{}
+	for _, s := range selftest.Sabotages() {
+		o := selftest.Options{Worlds: worlds}
+		s.Apply(&o)
+		report, err := selftest.Run(t.Context(), o)
+		require.NoError(t, err)
+		require.Positive(t, report.Wrong, s.Name)
+		for _, c := range wrong(report) {
+			if !slices.Contains(seen[s.Name], c.World) {
+				seen[s.Name] = append(seen[s.Name], c.World)
+			}
+		}
+	}
+	require.Equal(t, []string{"frames-dropped"}, seen["deaf-to-drops"])
+	require.Equal(t, []string{"two-responders", "second-answers-1-in-10"}, seen["one-mac"])
+	require.Equal(t, []string{"two-responders", "second-answers-1-in-10", "frames-dropped"}, seen["always-pass"])
+	require.Contains(t, seen["always-fail"], "one-responder")
+}
+
+// Each check of the segment, of traffic and of latency must be seen to pass and to fail.
+// What only a cluster has is not for here.
+func TestWorldsShowBothDirections(t *testing.T) {
+	var ids []string
+	for _, c := range judge.Checks() {
+		if c.Family != "prove" && c.ID != "announcer-status-agrees" {
+			ids = append(ids, c.ID)
+		}
+	}
+	require.Empty(t, selftest.Uncovered(selftest.Worlds(), ids))
+	require.Len(t, selftest.Uncovered(nil, []string{"single-responder"}), 1)
+	var names []string
+	for _, w := range selftest.Worlds() {
+		require.NotContains(t, names, w.Name)
+		names = append(names, w.Name)
+		require.NotEmpty(t, w.Truth, w.Name)
+		for id, code := range w.Want {
+			c, ok := judge.Lookup(id)
+			require.True(t, ok, "%s: no check %s", w.Name, id)
+			for part := range strings.SplitSeq(code, "+") { // several faults are joined
+				require.True(t, code == "no-data" || said(c.Codes, part) || said(c.Codes, code), "%s: %s does not say %s", w.Name, id, code)
+			}
+		}
+	}
+}
+
+// said tells whether a check's codes have this one: N and M stand for numbers.
+func said(codes []string, code string) bool {
+	return slices.ContainsFunc(codes, func(c string) bool {
+		pattern := "^" + strings.NewReplacer("=N+M", "=[0-9]+[+][0-9]+", "=N", "=[0-9]+").Replace(c) + "$"
+		return regexp.MustCompile(pattern).MatchString(code)
+	})
+}
