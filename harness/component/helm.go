@@ -18,6 +18,8 @@ import (
 	"helm.sh/helm/v3/pkg/chartutil"
 	"helm.sh/helm/v3/pkg/storage/driver"
 	"k8s.io/client-go/rest"
+
+	"github.com/lbmatrix/lbmatrix/harness/pace"
 )
 
 // defaultWithin bounds one Helm operation.
@@ -64,7 +66,7 @@ func (h *Helm) Install(ctx context.Context, r Release) error {
 			return fmt.Errorf("look for release: %w", err)
 		}
 		up := action.NewUpgrade(cfg)
-		up.Namespace, up.Timeout, up.ResetValues = r.Namespace, within(r), true
+		up.Namespace, up.Timeout, up.ResetValues = r.Namespace, within(ctx, r), true
 		_, err = up.RunWithContext(ctx, r.Name, ch, values)
 		return err
 	})
@@ -72,7 +74,7 @@ func (h *Helm) Install(ctx context.Context, r Release) error {
 
 func (h *Helm) install(ctx context.Context, cfg *action.Configuration, r Release, ch *chart.Chart, values map[string]any) error {
 	in := action.NewInstall(cfg)
-	in.ReleaseName, in.Namespace, in.CreateNamespace, in.Timeout = r.Name, r.Namespace, true, within(r)
+	in.ReleaseName, in.Namespace, in.CreateNamespace, in.Timeout = r.Name, r.Namespace, true, within(ctx, r)
 	_, err := in.RunWithContext(ctx, ch, values)
 	return err
 }
@@ -124,11 +126,11 @@ func (h *Helm) configuration(namespace string) (*action.Configuration, error) {
 	return cfg, nil
 }
 
-func within(r Release) time.Duration {
+func within(ctx context.Context, r Release) time.Duration {
 	if r.Within > 0 {
-		return r.Within
+		return pace.Scale(ctx, r.Within)
 	}
-	return defaultWithin
+	return pace.Scale(ctx, defaultWithin)
 }
 
 // detached runs what cannot be cancelled in a goroutine of its own and returns when

@@ -96,33 +96,32 @@ echo '{"type":"packed"}'`)
 func TestRunFails(t *testing.T) {
 	for name, c := range map[string]struct {
 		script string
+		boot   time.Duration
 		hung   bool
 		want   []string
 	}{
 		"does not come up": {
-			`echo 'Booting' >"$console"; exec sleep 60`, true,
+			`exec sleep 60`, 50 * time.Millisecond, true,
 			[]string{"the guest did not come up: killed after ", "its console ends with: Booting"},
 		},
 		// A negative limit takes the grace back that comes on top of it.
 		"does not end": {
-			`echo '{"type":"ready","slowdown":1,"limitNS":-9900000000}'; exec sleep 60`, true,
+			`echo '{"type":"ready","slowdown":1,"limitNS":-9900000000}'; exec sleep 60`, time.Minute, true,
 			[]string{"the guest did not end (it is 1 times slower than this machine): killed after "},
 		},
 		"ends without a result": {
-			`printf 'one\ntwo\r\nKernel panic - not syncing\n' >"$console"`, false,
+			`printf 'one\ntwo\r\nKernel panic - not syncing\n' >"$console"`, time.Minute, false,
 			[]string{"the guest left no exit code", "one | two | Kernel panic - not syncing"},
 		},
 		"cannot start": {
-			`echo 'qemu: no such machine' >&2; exit 1`, false,
+			`echo 'qemu: no such machine' >&2; exit 1`, time.Minute, false,
 			[]string{"run guest: qemu: exit status 1: qemu: no such machine"},
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
 			o := fake(t, c.script)
-			o.BootLimit = 500 * time.Millisecond
-			if !c.hung {
-				o.BootLimit = time.Minute
-			}
+			o.BootLimit = c.boot
+			require.NoError(t, os.WriteFile(filepath.Join(o.Dir, SerialLog), []byte("Booting\n"), 0o644))
 			_, err := Run(t.Context(), o)
 			for _, want := range c.want {
 				require.ErrorContains(t, err, want)
@@ -141,12 +140,14 @@ func TestRunOfAGuestThatStaysOn(t *testing.T) {
 dd if="$archive" of="$results" conv=notrunc 2>/dev/null
 echo '{"type":"packed"}'
 exec sleep 60`)
-	c := newClock(time.Hour, func(error) {})
-	c.event(job.Event{Type: job.Packed})
-	require.True(t, c.packed())
-	c.stop()
-	ctx, cancel := context.WithTimeoutCause(t.Context(), 300*time.Millisecond, &HungError{What: "did not switch itself off"})
-	defer cancel()
+	ctx, cancel := context.WithCancelCause(t.Context())
+	defer cancel(nil)
+	// The clock would do this some time later.
+	o.Events = func(e job.Event) {
+		if e.Type == job.Packed {
+			cancel(&HungError{What: "did not switch itself off"})
+		}
+	}
 	r, err := Run(ctx, o)
 	require.NoError(t, err)
 	require.Equal(t, 4, r.Code)

@@ -8,8 +8,10 @@ import (
 	"encoding/json"
 	"fmt"
 	"net/netip"
+	"time"
 
 	"github.com/lbmatrix/lbmatrix/harness/cluster"
+	"github.com/lbmatrix/lbmatrix/harness/pace"
 	"github.com/lbmatrix/lbmatrix/harness/probe"
 )
 
@@ -25,8 +27,8 @@ func (e *Env) Answers(ctx context.Context, addr netip.Addr, port int) (bool, err
 	err = client.Run(ctx, cluster.Command{
 		Path: e.Probe, Stdout: &last,
 		Args: []string{
-			"load", "--stdin", "ignore", "--mode", probe.ModeHTTPNew, "--rate", "100", "--count", "1", "--timeout", "200ms",
-			"--deadline", "5s", "--target", "vip=" + hostPort(addr.String(), port),
+			"load", "--stdin", "ignore", "--mode", probe.ModeHTTPNew, "--rate", "100", "--count", "1", "--timeout", pace.Scale(ctx, 200*time.Millisecond).String(),
+			"--deadline", pace.Scale(ctx, 5*time.Second).String(), "--target", "vip=" + hostPort(addr.String(), port),
 		},
 	})
 	if err != nil {

@@ -162,7 +162,7 @@ const lateAfter = 5 * time.Millisecond
 
 // load runs the load instrument with count measured requests to each target.
 func (e *Env) load(ctx context.Context, o *journal.Observation, client cluster.Host, stream, mode string, targets []journal.Target, count, warmup int) (probe.LoadTotals, error) {
-	rate := e.Scenario.Spec.Limits.RequestRate * len(targets)
+	rate := pace.Rate(ctx, e.Scenario.Spec.Limits.RequestRate*len(targets))
 	total := (count + warmup) * len(targets)
 	timeout := pace.Scale(ctx, requestTimeout)
 	args := []string{

@@ -30,6 +30,12 @@ func TestScale(t *testing.T) {
 	require.Equal(t, time.Minute, Scale(With(ctx, 0.5), time.Minute), "a faster machine gets no less")
 }
 
+func TestRate(t *testing.T) {
+	require.Equal(t, 300, Rate(t.Context(), 300), "an ordinary machine is asked as the scenario says")
+	require.Equal(t, 75, Rate(With(t.Context(), 16), 300))
+	require.Equal(t, 1, Rate(With(t.Context(), 1e6), 300))
+}
+
 func BenchmarkMeasure(b *testing.B) {
 	for b.Loop() {
 		if _, err := Measure(b.Context(), 1); err != nil {

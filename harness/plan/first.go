@@ -11,6 +11,7 @@ import (
 
 	"github.com/lbmatrix/lbmatrix/harness/component"
 	"github.com/lbmatrix/lbmatrix/harness/journal"
+	"github.com/lbmatrix/lbmatrix/harness/pace"
 )
 
 const (
@@ -27,7 +28,7 @@ func (w *worker) firstAnswer(ctx context.Context, s component.Service) error {
 		return nil // that it has none is a verdict
 	}
 	note := map[string]any{"what": "first answer through the VIP"}
-	for deadline := time.Now().Add(firstWithin); ; {
+	for deadline := time.Now().Add(pace.Scale(ctx, firstWithin)); ; {
 		answered, err := w.env.Answers(ctx, s.VIP, int(s.Ports[component.PortHTTP].Port))
 		if err != nil {
 			return fmt.Errorf("ask for a first answer: %w", err)

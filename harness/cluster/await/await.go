@@ -57,6 +57,8 @@ func (e *fatalError) Unwrap() error { return e.error }
 func Until(ctx context.Context, w Wait, look func(context.Context) (found bool, state string, err error)) error {
 	w = w.withDefaults()
 	w.Within = pace.Scale(ctx, w.Within)
+	// On a slow machine looking takes from what is waited for.
+	w.Every = max(w.Every, min(pace.Scale(ctx, w.Every), slowestLook))
 	limited, cancel := context.WithTimeout(ctx, w.Within)
 	defer cancel()
 	tick := time.NewTicker(w.Every)
@@ -97,6 +99,9 @@ func Until(ctx context.Context, w Wait, look func(context.Context) (found bool, 
 		}
 	}
 }
+
+// slowestLook bounds how rarely a slow machine looks.
+const slowestLook = time.Second
 
 func (w Wait) withDefaults() Wait {
 	if w.Every <= 0 {

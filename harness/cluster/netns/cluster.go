@@ -133,7 +133,7 @@ const tryWait = 300 * time.Millisecond
 // servicesScript asks for the API server's Service until it answers, anything. Each try
 // is a connection of its own: a SYN that was sent before the rules were there goes past
 // them however often it is repeated.
-const servicesScript = `until curl -sSk -o /dev/null --max-time "$2" "$1"; do sleep 0.05; done`
+const servicesScript = `until curl -sSk -o /dev/null --max-time "$2" "$1"; do sleep "$3"; done`
 
 // WaitReady waits for what Create left under way: kube-proxy runs, and the API server's
 // Service address works, on every node. kube-proxy calls itself healthy before that.
@@ -159,7 +159,7 @@ func (c *Cluster) WaitReady(ctx context.Context) error {
 			limit := pace.Scale(ctx, readyWait)
 			ctx, cancel := context.WithTimeoutCause(ctx, limit, fmt.Errorf("they did not within %s", limit))
 			defer cancel()
-			if err := n.Run(ctx, cluster.Command{Path: "sh", Args: []string{"-c", servicesScript, "sh", url, fmt.Sprintf("%.1f", pace.Scale(ctx, tryWait).Seconds())}}); err != nil {
+			if err := n.Run(ctx, cluster.Command{Path: "sh", Args: []string{"-c", servicesScript, "sh", url, seconds(ctx, tryWait), seconds(ctx, tryPause)}}); err != nil {
 				return fmt.Errorf("wait for Services to work on %s: %w", n.name, err)
 			}
 			return nil

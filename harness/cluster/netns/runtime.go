@@ -14,9 +14,11 @@ import (
 	"path/filepath"
 	"strings"
 	"sync"
+	"time"
 
 	"github.com/lbmatrix/lbmatrix/harness/cluster"
 	"github.com/lbmatrix/lbmatrix/harness/cluster/netns/standin"
+	"github.com/lbmatrix/lbmatrix/harness/pace"
 )
 
 // runtime runs pods: those on their node's network in the node's machine, the others
@@ -161,7 +163,7 @@ func (r *runtime) Refresh(c standin.Container, mount standin.Mount) error {
 }
 
 // probeScript asks until it is answered: a shell in the pod's place, not a process a try.
-const probeScript = `until curl -fsS -o /dev/null --max-time 1 "$1"; do sleep 0.05; done`
+const probeScript = `until curl -fsS -o /dev/null --max-time "$2" "$1"; do sleep "$3"; done`
 
 // Probe implements standin.Runtime.
 func (r *runtime) Probe(ctx context.Context, c standin.Container, url string) error {
@@ -169,7 +171,16 @@ func (r *runtime) Probe(ctx context.Context, c standin.Container, url string) er
 	if err != nil {
 		return err
 	}
-	return m.Run(ctx, cluster.Command{Path: "sh", Args: []string{"-c", probeScript, "sh", url}})
+	return m.Run(ctx, cluster.Command{Path: "sh", Args: []string{"-c", probeScript, "sh", url, seconds(ctx, time.Second), seconds(ctx, tryPause)}})
+}
+
+// tryPause is between two tries of a script that asks until it is answered. On a slow
+// machine a dozen of them that ask without a pause take all there is from what they wait for.
+const tryPause = 50 * time.Millisecond
+
+// seconds is a duration stretched by the machine's pace, as sleep and curl take it.
+func seconds(ctx context.Context, d time.Duration) string {
+	return fmt.Sprintf("%.2f", pace.Scale(ctx, d).Seconds())
 }
 
 // volumeDir is where a mount's files lie in the pod's machine.
