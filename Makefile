@@ -38,7 +38,7 @@ tool = $(GO) tool -modfile=.github/tools/go.mod
 
 .PHONY: help
 help: ## print this list
-	@awk 'BEGIN { FS = ":.*## " } /^[a-z0-9-]+:.*## / { printf "  %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk 'BEGIN { FS = ":.*## " } /^[a-z0-9-]+:.*## / { printf "  %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 	@echo "Variables: SET=all|ci SCENARIOS=\"...\" SOURCE=auto|registry|go-module RESULTS=DIR ARGS=\"...\""
 
 .PHONY: build
@@ -75,8 +75,12 @@ bench: ## run the benchmarks into results/bench.txt; BASE=old.txt compares
 	@$(tool) benchstat $(BASE) $(RESULTS)/bench.txt
 
 .PHONY: evidence
-evidence: docker ## run the longer proofs (kill -9 in each stage, bring-up time); resumable
+evidence: docker ## run the longer proofs (kill points, bring-up time); resumable
 	@RESULTS="$(RESULTS)" SOURCE="$(SOURCE)" .ci/evidence $(ARGS)
+
+.PHONY: evidence-kill
+evidence-kill: docker ## end runs, workers, instruments and the daemon at 25 points; resumable
+	@RESULTS="$(RESULTS)" SOURCE="$(SOURCE)" .ci/evidence kill
 
 .PHONY: images
 images: docker ## build the software under test and bake the node images

@@ -3,7 +3,7 @@
 
 // Package e2e runs the matrix as Go tests, one test a check:
 //
-//	go test ./e2e -run 'TestMatrix/kube-proxy-iptables-metallb-l2/single-responder' -timeout 60m -count=1 -v
+//	go test ./e2e -run 'TestMatrix/^kube-proxy-iptables-metallb-l2$/^single-responder$' -timeout 60m -count=1 -v
 //
 // How is in [github.com/lbmatrix/lbmatrix/e2e/lbmatrix], which other projects use as well.
 package e2e

@@ -92,6 +92,8 @@ func (d *display) event(e plan.Event) {
 			return
 		}
 		d.line("%s %s", step, took)
+	case plan.Kept:
+		d.line("%s  %s", e.Scenario, e.Message)
 	case plan.Progress:
 		d.status("%s  %s", e.Scenario, e.Message)
 	}

@@ -126,10 +126,15 @@ func (o Options) specs() runner.Specs {
 func feature(sc *scenario.Scenario, o Options, from runner.From, n *tally) features.Feature {
 	var matrix report.Matrix
 	f := features.New(sc.Metadata.Name).Setup(func(ctx context.Context, t *testing.T, _ *envconf.Config) context.Context {
-		m, err := execute(ctx, t, sc, o, from)
-		if err != nil {
+		deadline, limited := t.Deadline()
+		if err := inTime(t.Name(), time.Now(), deadline, limited, neededAgain); err != nil {
 			// Not Fatal: a set-up that stops skips the assessments, which then look fine.
 			t.Errorf("run %s: %v", sc.Metadata.Name, err)
+			return ctx
+		}
+		m, err := execute(ctx, t, sc, o, from)
+		if err != nil {
+			t.Errorf("run %s: %v", sc.Metadata.Name, err) // not Fatal, for the same reason
 		}
 		matrix = m
 		for _, c := range asAWhole(m) {

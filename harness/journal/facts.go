@@ -232,6 +232,26 @@ func (j *Journal) Failure() *Step {
 	return nil
 }
 
+// Refused is why the fault of a mutation was not applied, "" where it was or where no
+// record says so. It is asked of the mutation's phase or of its restored one.
+func (j *Journal) Refused(phase string) string {
+	name, ok := strings.CutPrefix(phase, PrefixMutation)
+	if !ok {
+		if name, ok = strings.CutPrefix(phase, PrefixRestored); !ok {
+			return ""
+		}
+	}
+	for _, r := range j.Records {
+		if r.Kind != KindFault || r.Phase != MutationPhase(name) {
+			continue
+		}
+		if v, err := decode[Fault](r); err == nil && v.Action == FaultRefuse {
+			return v.Detail
+		}
+	}
+	return ""
+}
+
 // Unsupported is why the scenario could not run here, or nil.
 func (j *Journal) Unsupported() *Unsupported {
 	for _, r := range j.Records {

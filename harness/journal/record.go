@@ -86,7 +86,9 @@ type Header struct {
 type PlannedPhase struct {
 	Name   string   `json:"name"`
 	Checks []string `json:"checks"`
-	Expect []Expect `json:"expect,omitempty"` // only in mutation phases
+	Expect []Expect `json:"expect,omitempty"` // of a known-bad: a mutation, or a scenario as a whole
+	// Skipped is why the phase is left out, by the user's choice; "" where it runs.
+	Skipped string `json:"skipped,omitempty"`
 }
 
 // Expect is an expected catch; see scenario.Expectation.
@@ -154,14 +156,17 @@ type ObservationEnd struct {
 // NodeProof is what a node said of its data plane, as raw text. An entry of
 // Errors says why a body is missing.
 type NodeProof struct {
-	Node      string            `json:"node"`
-	ProxyMode string            `json:"proxyMode"` // body of GET 127.0.0.1:10249/proxyMode
-	Sysctls   map[string]string `json:"sysctls"`   // net.ipv4.ip_forward, net.ipv4.conf.all.arp_ignore, ...
-	Rules     map[string]string `json:"rules"`     // iptables, nftables, ipvs: the lines that name a VIP or the service chains
-	Links     []string          `json:"links"`     // names of the node's links
-	Pods      []string          `json:"pods"`      // names of the proxy pods that run on it: kube-proxy's and Cilium's agents
-	Cilium    *CiliumProof      `json:"cilium,omitempty"`
-	Errors    map[string]string `json:"errors,omitempty"`
+	Node      string `json:"node"`
+	ProxyMode string `json:"proxyMode"` // body of GET 127.0.0.1:10249/proxyMode
+	// ProxyConfig is the body of GET 127.0.0.1:10249/configz: what kube-proxy was told. It
+	// is read where ipvs is to run.
+	ProxyConfig string            `json:"proxyConfig,omitempty"`
+	Sysctls     map[string]string `json:"sysctls"` // net.ipv4.ip_forward, net.ipv4.conf.all.arp_ignore, ...
+	Rules       map[string]string `json:"rules"`   // iptables, nftables, ipvs: the lines that name a VIP or the service chains
+	Links       []string          `json:"links"`   // names of the node's links
+	Pods        []string          `json:"pods"`    // names of the proxy pods that run on it: kube-proxy's and Cilium's agents
+	Cilium      *CiliumProof      `json:"cilium,omitempty"`
+	Errors      map[string]string `json:"errors,omitempty"`
 }
 
 // CiliumProof is what a node's Cilium agent said, as raw text.
@@ -253,6 +258,16 @@ type Paths struct {
 	// could not keep its schedule (MaxLateShare, or requests it never sent). A judge holds
 	// each of them to that: none may be discarded for what it measured.
 	Discarded []string `json:"discarded,omitempty"`
+	// Unmeasured says that a path had no measure to be held against, and who answered.
+	Unmeasured *Unmeasured `json:"unmeasured,omitempty"`
+}
+
+// Unmeasured is a VIP ("" where none is assigned) that no single node announced when a
+// measurement was to begin.
+type Unmeasured struct {
+	Service    string   `json:"service"`
+	VIP        string   `json:"vip,omitempty"`
+	AnsweredBy []string `json:"answeredBy,omitempty"` // MACs
 }
 
 // MaxLateShare is the share of late requests to one target above which a client has
@@ -287,7 +302,7 @@ type Target struct {
 // Fault records that something was broken or restored, and how that was verified.
 type Fault struct {
 	Name   string `json:"name"`
-	Action string `json:"action"` // FaultApply, FaultVerify or FaultUndo
+	Action string `json:"action"` // one of the actions below
 	Detail string `json:"detail,omitempty"`
 	Error  string `json:"error,omitempty"`
 }
@@ -297,6 +312,9 @@ const (
 	FaultApply  = "apply"
 	FaultVerify = "verify" // it was seen to be there (mutation) or gone (restored)
 	FaultUndo   = "undo"
+	// FaultRefuse is a fault that was not applied: on a segment that is not healthy
+	// nothing could be learned from it. Nothing was observed in its phases.
+	FaultRefuse = "refuse"
 )
 
 // Unsupported says why a scenario cannot run here and how it could.

@@ -4,7 +4,9 @@
 package judge
 
 import (
+	"errors"
 	"fmt"
+	"slices"
 
 	"github.com/lbmatrix/lbmatrix/harness/journal"
 	"github.com/lbmatrix/lbmatrix/harness/scenario"
@@ -27,6 +29,22 @@ type Check struct {
 
 // Checks returns the catalogue, in the order in which cells are listed.
 func Checks() []Check {
+	all := catalogue()
+	for i := range all {
+		// Whatever is measured at a VIP can find that there is none.
+		if slices.ContainsFunc(all[i].Needs, atVIPs) && !slices.Contains(all[i].Codes, codeUnassigned) {
+			all[i].Codes = append(all[i].Codes, codeUnassigned)
+		}
+	}
+	return all
+}
+
+// atVIPs says whether an observation asks the VIPs.
+func atVIPs(observation string) bool {
+	return observation != journal.ObsNodes && observation != journal.ObsAnnouncement
+}
+
+func catalogue() []Check {
 	return []Check{
 		dataplaneActive(),
 		leftoverDataplane(),
@@ -103,7 +121,22 @@ func fail(code, format string, args ...any) Verdict {
 	return Verdict{Outcome: Failed, Code: code, Message: fmt.Sprintf(format, args...)}
 }
 
+// codeUnassigned is the code of a Service that was given no load-balancer address.
+const codeUnassigned = "vip-unassigned"
+
+// unassignedError is a Service that could not be asked for want of a VIP. The facts are
+// whole: that is a failure of the load balancer, not of the harness.
+type unassignedError struct{ service string }
+
+func (e *unassignedError) Error() string {
+	return fmt.Sprintf("Service %s has no load-balancer address", e.service)
+}
+
+// broken is the verdict where facts are missing; but a VIP that is missing is a fact.
 func broken(err error) Verdict {
+	if u := (*unassignedError)(nil); errors.As(err, &u) {
+		return fail(codeUnassigned, "%s", err)
+	}
 	return Verdict{Outcome: Broken, Code: "no-data", Message: err.Error()}
 }
 

@@ -147,7 +147,8 @@ func leftoverDataplane() Check {
 		Why: "Switching modes cleans up only in part: ipvs to iptables leaves kube-ipvs0 with every VIP, which answers ARP on each node (kubernetes " +
 			"#109286, #102314), and turning on Cilium's kube-proxy replacement deletes neither kube-proxy nor its rules (kubespray #10537).",
 		Method: "On every node: the link kube-ipvs0 and IPVS servers outside ipvs mode, kube-proxy's Service chains in iptables outside iptables and " +
-			"ipvs mode, its nftables table outside nftables mode, and kube-proxy pods under Cilium's replacement. Misses what has another name.",
+			"ipvs mode, its nftables table outside nftables mode, and kube-proxy pods under Cilium's replacement. A node whose tables, links or " +
+			"pods could not be listed is broken, not clean. Misses what has another name.",
 		Needs: []string{journal.ObsNodes},
 		Codes: []string{"ok", "leftover=kube-ipvs0", "leftover=ipvs", "leftover=iptables", "leftover=nftables", "leftover=kube-proxy"},
 		Judge: judgeLeftover,
@@ -161,10 +162,8 @@ func judgeLeftover(f journal.Facts, sc scenario.Scenario) Verdict {
 	}
 	proxy := sc.Spec.DataPlane.Proxy
 	for _, p := range proofs {
-		for _, what := range []string{"links", "rules.iptables", "rules.nftables"} {
-			if e := p.Errors[what]; e != "" {
-				return broken(fmt.Errorf("node %s: read %s: %s", p.Node, what, e))
-			}
+		if err := listed(p, proxy); err != nil {
+			return broken(err)
 		}
 		left := func(what, format string, args ...any) Verdict {
 			return fail("leftover="+what, "node %s, data plane %s: %s", p.Node, proxy, fmt.Sprintf(format, args...))
@@ -192,6 +191,29 @@ func judgeLeftover(f journal.Facts, sc scenario.Scenario) Verdict {
 	return pass("%d nodes hold nothing of another data plane", len(proofs))
 }
 
+// listed says whether a node's proof holds everything that nothing may be left in: what
+// was not read is not empty.
+func listed(p journal.NodeProof, proxy scenario.Proxy) error {
+	for _, what := range []string{"links", "rules.iptables", "rules.nftables", "rules.ipvs"} {
+		if e := p.Errors[what]; e != "" {
+			return fmt.Errorf("node %s: read %s: %s", p.Node, what, e)
+		}
+		if table, ok := strings.CutPrefix(what, "rules."); ok {
+			if _, read := p.Rules[table]; !read {
+				return fmt.Errorf("node %s: its %s rules were not read", p.Node, table)
+			}
+		}
+	}
+	if !slices.Contains(p.Links, "lo") {
+		return fmt.Errorf("node %s: its links were not read: every node has lo", p.Node)
+	}
+	// The positive control of the list that kube-proxy must not be in.
+	if proxy == scenario.ProxyCilium && !slices.ContainsFunc(p.Pods, func(pod string) bool { return strings.HasPrefix(pod, "cilium") }) {
+		return fmt.Errorf("node %s: no Cilium pod is listed on it, so its pods were not read", p.Node)
+	}
+	return nil
+}
+
 func strictARPApplied() Check {
 	return Check{
 		ID: "strict-arp-applied", Family: "prove",
@@ -199,9 +221,10 @@ func strictARPApplied() Check {
 		Why: "kube-proxy in ipvs mode binds every VIP to kube-ipvs0 on every node; only arp_ignore keeps them all from answering ARP. kube-proxy sets it " +
 			"when it starts and never again, so a later `sysctl --system` undoes it while the configuration still says strictARP: true.",
 		Method: "On every node: the larger of net.ipv4.conf.all.arp_ignore and that of the segment's interface must be 1 or more, and the same of " +
-			"arp_announce 2 (the kernel uses the larger of both).",
+			"arp_announce 2 (the kernel uses the larger of both); and kube-proxy's own /configz must say strictARP, or its next start undoes what " +
+			"somebody else has set. The sysctls come first: the message says what the configuration claims beside them.",
 		Needs:   []string{journal.ObsNodes},
-		Codes:   []string{"ok", "arp_ignore=0", "arp_announce=N"},
+		Codes:   []string{"ok", "arp_ignore=0", "arp_announce=N", "strictARP=false"},
 		Applies: func(sc scenario.Scenario) bool { return sc.Spec.DataPlane.StrictARP },
 		Judge:   func(f journal.Facts, _ scenario.Scenario) Verdict { return judgeStrictARP(f) },
 	}
@@ -211,6 +234,18 @@ func judgeStrictARP(f journal.Facts) Verdict {
 	proofs, err := nodeProofs(f)
 	if err != nil {
 		return broken(err)
+	}
+	told := map[bool][]string{} // what kube-proxy's configuration says -> nodes
+	for _, p := range proofs {
+		strict, err := configuredStrictARP(p)
+		if err != nil {
+			return broken(err)
+		}
+		told[strict] = append(told[strict], p.Node)
+	}
+	claim := "kube-proxy's configuration says strictARP: true there, so it has set %d when it started, and something has set it back (restart kube-proxy)"
+	if len(told[false]) > 0 {
+		claim = "kube-proxy's configuration does not say strictARP: true on " + strings.Join(told[false], ", ") + ", so nobody sets %d"
 	}
 	for _, want := range []struct {
 		key string
@@ -228,11 +263,32 @@ func judgeStrictARP(f journal.Facts) Verdict {
 			}
 		}
 		if len(low) > 0 {
-			return fail(fmt.Sprintf("%s=%d", want.key, lowest), "%s is %d on %s: kube-proxy's strictARP sets %d when it starts, and something has set it back (restart kube-proxy)",
-				want.key, lowest, strings.Join(low, ", "), want.min)
+			return fail(fmt.Sprintf("%s=%d", want.key, lowest), "%s is %d on %s: "+claim, want.key, lowest, strings.Join(low, ", "), want.min)
 		}
 	}
-	return pass("arp_ignore is 1 or more and arp_announce 2 on all %d nodes", len(proofs))
+	if len(told[false]) > 0 {
+		return fail("strictARP=false", "arp_ignore and arp_announce are set on every node, but kube-proxy's configuration does not say strictARP: true on %s",
+			strings.Join(told[false], ", "))
+	}
+	return pass("arp_ignore is 1 or more and arp_announce 2 on all %d nodes, and kube-proxy's configuration says strictARP: true", len(proofs))
+}
+
+// configuredStrictARP is what a node's kube-proxy was told.
+func configuredStrictARP(p journal.NodeProof) (bool, error) {
+	if e := p.Errors["proxyConfig"]; e != "" {
+		return false, fmt.Errorf("node %s: read kube-proxy's configuration: %s", p.Node, e)
+	}
+	// Its one key is the API group; field names match whatever their case.
+	var groups map[string]struct{ IPVS struct{ StrictARP *bool } }
+	if err := json.Unmarshal([]byte(p.ProxyConfig), &groups); err != nil {
+		return false, fmt.Errorf("node %s: read kube-proxy's configuration: %w", p.Node, err)
+	}
+	for _, c := range groups {
+		if c.IPVS.StrictARP != nil {
+			return *c.IPVS.StrictARP, nil
+		}
+	}
+	return false, fmt.Errorf("node %s: kube-proxy's configuration has no ipvs.strictARP", p.Node)
 }
 
 // effective is what the kernel uses of a setting on the segment's interface: the

@@ -23,12 +23,19 @@ func Journal(j *journal.Journal) ([]Cell, error) {
 	var cells []Cell
 	green := map[string]bool{} // checks that passed on the baseline
 	unhealed := ""             // the first cell that a restored phase left red
+	red := ""                  // the first check that is red on the baseline
 	for _, phase := range j.Header.Phases {
 		for _, id := range phase.Checks {
 			cell := judgeCell(j, sc, phase, id)
 			switch {
 			case phase.Name == journal.PhaseBaseline:
 				green[id] = cell.Result == ResultPassed
+				if red == "" && cell.Result.Red() {
+					red = id
+				}
+			case cell.Result == ResultSkipped:
+			case j.Refused(phase.Name) != "":
+				cell = notBroken(cell, j.Refused(phase.Name), red)
 			case strings.HasPrefix(phase.Name, journal.PrefixRestored):
 				if unhealed == "" && cell.Result != ResultPassed {
 					unhealed = phase.Name + "/" + id
@@ -43,6 +50,19 @@ func Journal(j *journal.Journal) ([]Cell, error) {
 		}
 	}
 	return cells, nil
+}
+
+// notBroken is a cell of a fault that was refused, because the segment was not healthy.
+// Where the baseline is red that is why, and the red cell is the news; where it is green
+// nobody knows what happened in between.
+func notBroken(cell Cell, why, red string) Cell {
+	if red == "" {
+		cell.Result, cell.Verdict = ResultBroken, broken(fmt.Errorf("the fault was not applied: %s", why))
+		return cell
+	}
+	cell.Result = ResultSkipped
+	cell.Verdict = Verdict{Outcome: Skipped, Code: "not-run", Message: fmt.Sprintf("the fault was not applied: %s; see baseline/%s", why, red)}
+	return cell
 }
 
 // disprove turns a catch into a broken cell: the fault need not be why the check is red.
@@ -69,6 +89,8 @@ func judgeCell(j *journal.Journal, sc scenario.Scenario, phase journal.PlannedPh
 			Outcome: Unsupported, Code: "unsupported",
 			Message: strings.Join(u.Missing, "; ") + ". " + u.Fix,
 		}
+	case phase.Skipped != "":
+		cell.Verdict = Verdict{Outcome: Skipped, Code: "skipped", Message: phase.Skipped}
 	case !ok:
 		cell.Verdict = broken(fmt.Errorf("this lbmatrix has no check %s", id))
 	default:

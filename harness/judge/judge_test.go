@@ -178,12 +178,12 @@ func TestWorlds(t *testing.T) {
 			map[string]string{"announcer-status-agrees": "l2status"},
 		},
 		"no speaker says that it announces": {
-			func(w *world) { w.metrics[0].Text = "" },
+			func(w *world) { w.metrics[elected(vipCluster)].Text = w.metrics[0].Text },
 			map[string]string{"announcer-status-agrees": "metrics"},
 		},
 		"two speakers say that they announce": {
 			func(w *world) {
-				w.metrics = append(w.metrics, journal.SpeakerMetrics{Node: "x", Text: w.metrics[0].Text})
+				w.metrics[0].Text += w.metrics[elected(vipCluster)].Text
 			},
 			map[string]string{"announcer-status-agrees": "metrics"},
 		},
@@ -231,6 +231,47 @@ func TestWorlds(t *testing.T) {
 		"links unreadable": {
 			func(w *world) { w.proofs[2].Errors = map[string]string{"links": "no such container"} },
 			map[string]string{"leftover-dataplane": "no-data"},
+		},
+		"a Service without a VIP": {
+			func(w *world) { w.objects.Services[0].VIP, w.noPath = "", &journal.Unmeasured{Service: "echo-cluster"} },
+			map[string]string{
+				"dataplane-active": "vip-unassigned", "l2-advertisement-present": "vip-unassigned", "single-responder": "vip-unassigned",
+				"responder-is-announcer": "vip-unassigned", "announcer-status-agrees": "vip-unassigned", "reachable-cluster-policy": "vip-unassigned",
+				"reachable-local-policy": "vip-unassigned", "backend-off-announcer": "vip-unassigned", "every-backend-reached": "vip-unassigned",
+				"source-address": "vip-unassigned", "direct-server-return": "vip-unassigned", "connect-latency": "vip-unassigned", "request-latency": "vip-unassigned",
+			},
+		},
+		"latency without an announcer": {
+			func(w *world) {
+				w.noPath = &journal.Unmeasured{Service: "echo-cluster", VIP: vipCluster, AnsweredBy: []string{mac(1), mac(2)}}
+			},
+			map[string]string{"connect-latency": "no-single-responder", "request-latency": "no-single-responder"},
+		},
+		"latency left out although a node announced": {
+			func(w *world) {
+				w.noPath = &journal.Unmeasured{Service: "echo-cluster", VIP: vipCluster, AnsweredBy: []string{mac(1)}}
+			},
+			map[string]string{"connect-latency": "no-data", "request-latency": "no-data"},
+		},
+		"no links listed": {
+			func(w *world) { w.proofs[2].Links = nil },
+			map[string]string{"leftover-dataplane": "no-data"},
+		},
+		"nftables never read": {
+			func(w *world) { delete(w.proofs[2].Rules, "nftables") },
+			map[string]string{"leftover-dataplane": "no-data"},
+		},
+		"IPVS unreadable": {
+			func(w *world) { w.proofs[2].Errors = map[string]string{"rules.ipvs": "exec: ipvsadm: not found"} },
+			map[string]string{"leftover-dataplane": "no-data"},
+		},
+		"a speaker whose metrics were not read": {
+			func(w *world) { w.metrics[0].Text = "404 page not found\n" },
+			map[string]string{"announcer-status-agrees": "no-data"},
+		},
+		"a node without a speaker's metrics": {
+			func(w *world) { w.metrics = w.metrics[1:] },
+			map[string]string{"announcer-status-agrees": "no-data"},
 		},
 		"requests to the remote VIP fail": {
 			func(w *world) { w.errors["echo-remote"], w.backends["echo-remote"] = 400, nil },
@@ -357,7 +398,7 @@ func cilium(forwarding scenario.Forwarding, mode string) *world {
 		flags += ", dsr"
 	}
 	for i := range w.proofs {
-		w.proofs[i].ProxyMode, w.proofs[i].Rules, w.proofs[i].Pods = "", map[string]string{}, []string{"cilium-x"}
+		w.proofs[i].ProxyMode, w.proofs[i].Rules, w.proofs[i].Pods = "", map[string]string{"iptables": "", "nftables": "", "ipvs": ""}, []string{"cilium-x"}
 		w.proofs[i].Errors = map[string]string{"proxyMode": "connection refused"}
 		w.proofs[i].Cilium = &journal.CiliumProof{
 			Replacement: json.RawMessage(fmt.Sprintf(`{"mode":"True","features":{"nodePort":{"enabled":true,"mode":%q}}}`, mode)),
@@ -456,7 +497,8 @@ func TestStrictARP(t *testing.T) {
 		for i := range w.proofs {
 			p := &w.proofs[i]
 			p.ProxyMode, p.Links = "ipvs", append(p.Links, "kube-ipvs0")
-			p.Rules = map[string]string{"ipvs": "TCP  " + vipCluster + ":80 rr\nTCP  " + vipLocal + ":80 rr\nTCP  " + vipRemote + ":80 rr\n"}
+			p.Rules = map[string]string{"iptables": "", "nftables": "", "ipvs": "TCP  " + vipCluster + ":80 rr\nTCP  " + vipLocal + ":80 rr\nTCP  " + vipRemote + ":80 rr\n"}
+			p.ProxyConfig = `{"kubeproxy.config.k8s.io":{"Mode":"ipvs","IPVS":{"SyncPeriod":"30s","StrictARP":true}}}`
 			for key, value := range map[string]string{"all.arp_ignore": "1", "all.arp_announce": "2", "eth0.arp_ignore": "0", "eth0.arp_announce": "0"} {
 				p.Sysctls["net.ipv4.conf."+key] = value
 			}
@@ -474,7 +516,50 @@ func TestStrictARP(t *testing.T) {
 	}).Verdict.Code, "the interface's own is enough")
 	require.Equal(t, "arp_announce=1", strict(func(p *journal.NodeProof) { p.Sysctls["net.ipv4.conf.all.arp_announce"] = "1" }).Verdict.Code)
 	require.Equal(t, "no-data", strict(func(p *journal.NodeProof) { delete(p.Sysctls, "net.ipv4.conf.eth0.arp_announce") }).Verdict.Code)
+	told := func(config string) func(*journal.NodeProof) {
+		return func(p *journal.NodeProof) { p.ProxyConfig = config }
+	}
+	require.Equal(t, "strictARP=false", strict(told(`{"kubeproxy.config.k8s.io":{"ipvs":{"strictARP":false}}}`)).Verdict.Code)
+	for _, config := range []string{"", "404 page not found", "{}", `{"kubeproxy.config.k8s.io":{"IPVS":{}}}`} {
+		require.Equal(t, "no-data", strict(told(config)).Verdict.Code, "%q says nothing", config)
+	}
+	reverted := strict(func(p *journal.NodeProof) { p.Sysctls["net.ipv4.conf.all.arp_ignore"] = "0" })
+	require.Contains(t, reverted.Verdict.Message, "configuration says strictARP: true")
 	require.NotContains(t, judge.For(healthy().spec), "strict-arp-applied", "iptables mode has no strict ARP to judge")
+}
+
+// TestRefusedFault: what a fault on an unhealthy segment would show is not known. Where the
+// baseline is red that is the news; where it was green, something else went wrong.
+func TestRefusedFault(t *testing.T) {
+	phase := journal.MutationPhase("m")
+	for name, tc := range map[string]struct {
+		change func(*world)
+		want   judge.Result
+	}{
+		"red baseline":   {func(w *world) { w.arp[vipLocal][mac(0)] = 1 }, judge.ResultSkipped},
+		"green baseline": {func(*world) {}, judge.ResultBroken},
+	} {
+		t.Run(name, func(t *testing.T) {
+			w := mutated(tc.change)
+			w.faults = map[string][]journal.Fault{phase: {{Name: "m", Action: journal.FaultRefuse, Detail: "the segment is not healthy"}}}
+			for id, c := range verdicts(t, w) {
+				if c.Phase != journal.PhaseBaseline {
+					require.Equal(t, tc.want, c.Result, id)
+					require.Contains(t, c.Verdict.Message, "the segment is not healthy", id)
+				}
+			}
+		})
+	}
+}
+
+// TestSkippedPhase: what the user left out is told, and is neither missed nor broken.
+func TestSkippedPhase(t *testing.T) {
+	w := mutated(func(*world) {})
+	w.phases[1].Skipped = "left out"
+	got := verdicts(t, w)
+	for _, id := range w.phases[1].Checks {
+		require.Equal(t, judge.ResultSkipped, got[w.phases[1].Name+"/"+id].Result, id)
+	}
 }
 
 // mutated is a healthy baseline followed by a mutation that silences the VIPs.

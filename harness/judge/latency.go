@@ -5,6 +5,7 @@ package judge
 
 import (
 	"fmt"
+	"strings"
 
 	"github.com/lbmatrix/lbmatrix/harness/journal"
 	"github.com/lbmatrix/lbmatrix/harness/probe"
@@ -47,7 +48,7 @@ func requestLatency() Check {
 }
 
 func latencyCodes() []string {
-	return []string{"ok", "unreachable", "errors", "p50-ratio", "p90-ratio"}
+	return []string{"ok", "no-single-responder", "unreachable", "errors", "p50-ratio", "p90-ratio"}
 }
 
 func judgeLatency(f journal.Facts, sc scenario.Scenario, stream, what string) Verdict {
@@ -58,6 +59,9 @@ func judgeLatency(f journal.Facts, sc scenario.Scenario, stream, what string) Ve
 	paths, err := journal.One[journal.Paths](span, journal.KindPaths)
 	if err != nil {
 		return broken(err)
+	}
+	if u := paths.Unmeasured; u != nil {
+		return unmeasured(f, *u)
 	}
 	again, err := discarded(span, paths, stream)
 	if err != nil {
@@ -109,6 +113,28 @@ func judgeLatency(f journal.Facts, sc scenario.Scenario, stream, what string) Ve
 	v := judgeRatios(vip, port, limits, what, figures)
 	v.Findings = append(again, suspect(vip, port, limits)...)
 	return v
+}
+
+// unmeasured is the verdict where the VIP had no announcer whose NodePort it could be
+// held against. Whether that was so is read again from who answered.
+func unmeasured(f journal.Facts, u journal.Unmeasured) Verdict {
+	if u.VIP == "" {
+		return broken(&unassignedError{u.Service})
+	}
+	topo, err := f.Topology()
+	if err != nil {
+		return broken(err)
+	}
+	if len(u.AnsweredBy) == 1 {
+		if n, ok := nodeByMAC(topo, u.AnsweredBy[0]); ok {
+			return broken(fmt.Errorf("%s was not measured although %s alone answered for it", u.VIP, n.Name))
+		}
+	}
+	by := "nobody"
+	if len(u.AnsweredBy) > 0 {
+		by = strings.Join(u.AnsweredBy, ", ")
+	}
+	return fail("no-single-responder", "%s (%s) is answered by %s, so it has no announcer whose NodePort it could be held against", u.VIP, u.Service, by)
 }
 
 // discarded tells of the runs that were made again, and refuses one that had no reason

@@ -52,6 +52,9 @@ func judgeReplyPath(f journal.Facts, sc scenario.Scenario) Verdict {
 	if err != nil {
 		return broken(err)
 	}
+	if remote.VIP == "" {
+		return broken(&unassignedError{remote.Name})
+	}
 	i := slices.IndexFunc(a.vips, func(v vipAnswer) bool { return v.target.Service == remote.Name })
 	if i < 0 {
 		return broken(fmt.Errorf("nobody was asked who answers for %s", remote.VIP))

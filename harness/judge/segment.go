@@ -214,8 +214,8 @@ func judgeStatus(f journal.Facts) Verdict {
 	if err != nil {
 		return broken(err)
 	}
-	if len(metrics) == 0 {
-		return broken(fmt.Errorf("no speaker's metrics were recorded"))
+	if err := everySpeaker(metrics, s.topo); err != nil {
+		return broken(err)
 	}
 	v := pass("")
 	var words []string
@@ -256,6 +256,27 @@ func judgeStatus(f journal.Facts) Verdict {
 		v.Message = strings.Join(words, "; ") + ": wire and metrics agree, see the findings"
 	}
 	return v
+}
+
+// everySpeaker says whether each node's speaker was heard: one that was not might claim
+// a VIP too. Every recorded node runs a speaker in our scenarios.
+func everySpeaker(metrics []journal.SpeakerMetrics, topo journal.Topology) error {
+	for _, n := range topo.Nodes {
+		heard := false
+		for _, m := range metrics {
+			if m.Node != n.Name {
+				continue
+			}
+			if m.Error != "" {
+				return fmt.Errorf("speaker metrics of %s: %s", m.Node, m.Error)
+			}
+			heard = heard || strings.Contains(m.Text, "metallb_")
+		}
+		if !heard {
+			return fmt.Errorf("the speaker on %s gave no metrics of MetalLB", n.Name)
+		}
+	}
+	return nil
 }
 
 func orNobody(names []string) string {

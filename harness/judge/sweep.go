@@ -59,7 +59,15 @@ func readSweep(f journal.Facts) (sweep, error) {
 	if err := s.count(run, totals); err != nil {
 		return s, err
 	}
-	return s, s.control()
+	if err := s.control(); err != nil {
+		return s, err
+	}
+	for _, t := range s.kind(journal.TargetVIP) {
+		if t.Address == "" {
+			return s, &unassignedError{t.Service}
+		}
+	}
+	return s, nil
 }
 
 func (s *sweep) count(run journal.Run, totals probe.ARPTotals) error {

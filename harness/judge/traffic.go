@@ -41,6 +41,9 @@ func readTraffic(f journal.Facts, purpose string) (traffic, error) {
 	if err != nil {
 		return t, err
 	}
+	if t.service.VIP == "" {
+		return t, &unassignedError{t.service.Name}
+	}
 	l, err := loadRun(span, journal.StreamHTTP)
 	if err != nil {
 		return t, err

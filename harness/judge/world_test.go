@@ -51,6 +51,7 @@ type world struct {
 	flows     int                                  // connections, and datagrams, of the reply path
 	requests  string                               // MAC that requests go to instead of the announcer's
 	unseen    int                                  // connections that are missing in the capture
+	noPath    *journal.Unmeasured                  // latency found no announcer
 }
 
 type hist struct {
@@ -88,9 +89,10 @@ func healthy() *world {
 		})
 		w.proofs = append(w.proofs, journal.NodeProof{
 			Node: name, ProxyMode: "iptables\n", Sysctls: map[string]string{"net.ipv4.ip_forward": "1\n"},
-			Rules: map[string]string{"iptables": fmt.Sprintf("-A KUBE-SERVICES -d %s/32 -p tcp\n-A KUBE-SERVICES -d %s/32 -p tcp\n-A KUBE-SERVICES -d %s/32 -p tcp\n", vipCluster, vipLocal, vipRemote)},
+			Rules: map[string]string{"iptables": fmt.Sprintf("-A KUBE-SERVICES -d %s/32 -p tcp\n-A KUBE-SERVICES -d %s/32 -p tcp\n-A KUBE-SERVICES -d %s/32 -p tcp\n", vipCluster, vipLocal, vipRemote), "nftables": "", "ipvs": ""},
 			Links: []string{"lo", "eth0"},
 		})
+		w.metrics = append(w.metrics, journal.SpeakerMetrics{Node: name, Text: "metallb_k8s_client_config_loaded_bool 1\n"})
 	}
 	w.objects = journal.Objects{
 		Services: []journal.Service{
@@ -145,10 +147,7 @@ func (w *world) announce(service, vip string, i int) {
 	}
 	w.arp[vip] = map[string]int{mac(i): 1}
 	name := w.topology.Nodes[i].Name
-	w.metrics = append(w.metrics, journal.SpeakerMetrics{
-		Node: name,
-		Text: fmt.Sprintf("metallb_speaker_announced{ip=%q,node=%q,protocol=\"layer2\",service=\"lbmatrix/%s\"} 1\n", vip, name, service),
-	})
+	w.metrics[i].Text += fmt.Sprintf("metallb_speaker_announced{ip=%q,node=%q,protocol=\"layer2\",service=\"lbmatrix/%s\"} 1\n", vip, name, service)
 	w.objects.L2Statuses = append(w.objects.L2Statuses, journal.L2Status{Service: service, Node: name})
 	w.objects.Events = append(w.objects.Events, journal.Event{
 		Service: service, Reason: "nodeAssigned",
@@ -351,6 +350,9 @@ func (w *world) observeARP(o *journal.Observation) error {
 	totals := probe.ARPTotals{KernelDrops: w.drops}
 	for round := range w.probes {
 		for _, t := range targets {
+			if t.Address == "" {
+				continue // a Service without a VIP
+			}
 			addr := netip.MustParseAddr(t.Address)
 			l.add(probe.KindARPProbe, probe.ARPProbe{Probe: round, Target: addr, SentNS: int64(1000 * round)})
 			totals.Sent++
@@ -408,6 +410,9 @@ func (w *world) observeTraffic(o *journal.Observation) error {
 }
 
 func (w *world) observeLatency(o *journal.Observation) error {
+	if w.noPath != nil {
+		return o.Write(journal.KindPaths, journal.Paths{Unmeasured: w.noPath})
+	}
 	var targets []journal.Target
 	var again []string
 	streams := []string{journal.StreamConnect, journal.StreamRequest}

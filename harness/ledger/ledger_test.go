@@ -310,9 +310,13 @@ func TestDockerCLIReadsAnswers(t *testing.T) {
 	require.ErrorIs(t, say("Error: No such container: c", 1).RemoveDocker(t.Context(), e), ledger.ErrGone)
 	require.ErrorContains(t, say("Error response from daemon: busy", 1).RemoveDocker(t.Context(), e), "busy")
 	down := "Cannot connect to the Docker daemon at unix:///x. Is the docker daemon running?"
-	require.ErrorIs(t, say(down, 1).RemoveDocker(t.Context(), e), ledger.ErrGone, "its data went with the socket's directory")
-	e.Host = "unix:///tmp/docker.sock"
-	require.ErrorIs(t, say(down, 1).RemoveDocker(t.Context(), e), ledger.ErrDaemonDown)
+	require.ErrorIs(t, say(down, 1).RemoveDocker(t.Context(), e), ledger.ErrDaemonDown,
+		"after a reboot the socket's directory is gone and the containers are not")
+	for gone, want := range map[bool]error{true: ledger.ErrGone, false: ledger.ErrDaemonDown} {
+		d := say(down, 1)
+		d.DataGone = func(host string) bool { return host == e.Host && gone }
+		require.ErrorIs(t, d.RemoveDocker(t.Context(), e), want)
+	}
 	// Inspecting a daemon for another kind is a mistake of ours.
 	e.Kind = ledger.File
 	require.Error(t, say("", 0).RemoveDocker(t.Context(), e))

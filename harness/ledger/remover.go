@@ -36,8 +36,9 @@ type DockerCLI struct {
 	// Command makes a docker command for the daemon at host (DOCKER_HOST).
 	Command func(ctx context.Context, host string, args ...string) *exec.Cmd
 	// DataGone reports whether everything the daemon at host ever held is gone with
-	// it (its data root was deleted). Nil asks nobody: entries of a dead daemon stay,
-	// unless the directory of its socket is gone.
+	// it (its data root was deleted). Nil asks nobody: entries of a dead daemon stay. That
+	// its socket's directory is gone says nothing: /run is empty after a reboot, and the
+	// containers come back with the daemon.
 	DataGone func(host string) bool
 }
 
@@ -65,7 +66,7 @@ func (d DockerCLI) RemoveDocker(ctx context.Context, e Entry) error {
 	err := cmd.Run()
 	text := strings.TrimSpace(out.String())
 	switch answer := classify(text); {
-	case answer == ErrDaemonDown && d.dataGone(e.Host):
+	case answer == ErrDaemonDown && d.DataGone != nil && d.DataGone(e.Host):
 		return ErrGone
 	case answer != nil:
 		return answer
@@ -90,18 +91,6 @@ func classify(out string) error {
 		}
 	}
 	return nil
-}
-
-func (d DockerCLI) dataGone(host string) bool {
-	if d.DataGone != nil && d.DataGone(host) {
-		return true
-	}
-	path, ok := strings.CutPrefix(host, "unix://")
-	if !ok {
-		return false
-	}
-	_, err := os.Stat(filepath.Dir(path))
-	return errors.Is(err, os.ErrNotExist)
 }
 
 // removePath deletes a file or a directory tree. It refuses what no run of ours

@@ -56,14 +56,16 @@ func speakerMetrics(ctx context.Context, nodes []cluster.Node, p corev1.Pod) jou
 		if n.Name() != p.Spec.NodeName {
 			continue
 		}
-		out, err := cluster.Output(ctx, n, "curl", "-sS", "--max-time", "5", fmt.Sprintf("http://%s:%d/metrics", p.Status.PodIP, metricsPort(p)))
+		out, err := cluster.Output(ctx, n, "curl", "-sS", "--fail", "--max-time", "5", fmt.Sprintf("http://%s:%d/metrics", p.Status.PodIP, metricsPort(p)))
 		if err != nil {
 			m.Error = err.Error()
 			return m
 		}
 		var b strings.Builder
 		for line := range strings.Lines(out) {
-			if strings.HasPrefix(line, "metallb_speaker_announced") || strings.HasPrefix(line, "metallb_layer2_") {
+			// The last one is there from the start, announcing or not: it shows that a speaker answered.
+			if strings.HasPrefix(line, "metallb_speaker_announced") || strings.HasPrefix(line, "metallb_layer2_") ||
+				strings.HasPrefix(line, "metallb_k8s_client_config_loaded_bool") {
 				b.WriteString(line)
 			}
 		}

@@ -27,13 +27,19 @@ func sysctls() []string {
 	}
 }
 
-// ruleTables are the commands that print what each proxy mode programs.
+// ruleTables are the commands that print what each proxy mode programs. One that fails
+// must say so: an empty answer reads as "nothing there".
 func ruleTables() map[string][]string {
 	return map[string][]string{
 		"iptables": {"iptables-save", "-t", "nat"},
 		// Without the table there is nothing to list, and that is not an error.
-		"nftables": {"sh", "-c", `if nft list tables | grep -qx "table ip kube-proxy"; then nft list table ip kube-proxy; fi`},
-		"ipvs":     {"ipvsadm", "-Ln"},
+		"nftables": {"sh", "-c", `tables=$(nft list tables) || exit 1; case "
+$tables
+" in *"
+table ip kube-proxy
+"*) exec nft list table ip kube-proxy ;; esac`},
+		// Nor is a kernel, or a namespace, without IPVS.
+		"ipvs": {"sh", "-c", `if [ -e /proc/net/ip_vs ]; then exec ipvsadm -Ln; fi`},
 	}
 }
 
@@ -81,7 +87,7 @@ func (e *Env) proxyPods(ctx context.Context) (map[string][]string, error) {
 }
 
 // proof asks one node. What could not be read is an entry of Errors, not a failure
-// of the others. The tables of other modes may well be unreadable: only mode's matter.
+// of the others.
 func proof(ctx context.Context, n cluster.Node, mode string, cilium bool) journal.NodeProof {
 	ctx, cancel := context.WithTimeout(ctx, 30*time.Second)
 	defer cancel()
@@ -94,15 +100,15 @@ func proof(ctx context.Context, n cluster.Node, mode string, cilium bool) journa
 		}
 	}
 	var err error
-	p.ProxyMode, err = cluster.Output(ctx, n, "curl", "-sS", "--max-time", "5", "http://127.0.0.1:10249/proxyMode")
+	p.ProxyMode, err = cluster.Output(ctx, n, "curl", "-sS", "--fail", "--max-time", "5", "http://127.0.0.1:10249/proxyMode")
 	keep("proxyMode", err)
+	if mode == string(scenario.ProxyIPVS) {
+		p.ProxyConfig, err = cluster.Output(ctx, n, "curl", "-sS", "--fail", "--max-time", "5", "http://127.0.0.1:10249/configz")
+		keep("proxyConfig", err)
+	}
 	keep("sysctls", readSysctls(ctx, n, p.Sysctls))
 	for table, argv := range ruleTables() {
 		out, err := cluster.Output(ctx, n, argv[0], argv[1:]...)
-		// Without its module ipvs has no table, and no leftovers either.
-		if table == "ipvs" && table != mode && err != nil {
-			continue
-		}
 		p.Rules[table] = serviceRules(out)
 		keep("rules."+table, err)
 	}

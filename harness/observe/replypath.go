@@ -49,8 +49,11 @@ func observeReplyPath(ctx context.Context, e *Env, o *journal.Observation) error
 			remote = &objs.Services[i]
 		}
 	}
-	if remote == nil || remote.VIP == "" {
-		return errors.New("no Service whose backends are off its announcer has a load-balancer address")
+	if remote == nil {
+		return errors.New("no Service has its backends off its announcer")
+	}
+	if remote.VIP == "" {
+		return o.Write(journal.KindPaths, journal.Paths{}) // nothing to ask: the objects tell the checks
 	}
 	targets := []journal.Target{
 		{Name: remote.Name, Service: remote.Name, Kind: journal.TargetVIP, Protocol: "tcp", Address: hostPort(remote.VIP, remote.Port), Stream: journal.StreamReplyTCP},
@@ -63,7 +66,8 @@ func observeReplyPath(ctx context.Context, e *Env, o *journal.Observation) error
 	if err != nil {
 		return err
 	}
-	capture, err := e.capture(ctx, o, client, remote.VIP)
+	work := 2*e.loadTime(replyRequests, 1) + 2*instrumentSlack
+	capture, err := e.capture(ctx, o, client, remote.VIP, work)
 	if err != nil {
 		return err
 	}
@@ -82,9 +86,11 @@ type running struct {
 	cancel     context.CancelFunc
 }
 
-// capture starts to record on a host, and returns once it listens.
-func (e *Env) capture(ctx context.Context, o *journal.Observation, h cluster.Host, addr string) (*running, error) {
-	ctx, cancel := context.WithTimeout(ctx, time.Minute+2*instrumentSlack)
+// capture starts to record on a host, and returns once it listens. It records for at
+// most the time that the work to be recorded may take.
+func (e *Env) capture(ctx context.Context, o *journal.Observation, h cluster.Host, addr string, work time.Duration) (*running, error) {
+	limit := work + instrumentSlack
+	ctx, cancel := context.WithTimeout(ctx, limit+instrumentSlack)
 	stdin, closeStdin, err := openStdin()
 	if err != nil {
 		cancel()
@@ -94,7 +100,7 @@ func (e *Env) capture(ctx context.Context, o *journal.Observation, h cluster.Hos
 	var stderr tail
 	go func() {
 		err := h.Run(ctx, cluster.Command{
-			Path: e.Probe, Args: []string{"capture", "--interface", segmentInterface, "--address", addr, "--deadline", (time.Minute + instrumentSlack).String()},
+			Path: e.Probe, Args: []string{"capture", "--interface", segmentInterface, "--address", addr, "--deadline", limit.String()},
 			Stdin: stdin, Stdout: r.lines, Stderr: &stderr,
 		})
 		if err != nil {

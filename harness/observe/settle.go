@@ -110,7 +110,8 @@ func (e *Env) Announcer(macs []string) (journal.Node, bool) {
 
 // Settle waits until the VIPs' responders have been the same for the scenario's
 // stableFor and are as wanted, at most limit. It returns what it saw last; a segment
-// that never settles is not an error here: the checks will say what it did.
+// that never settles is not an error here: the checks will say what it did. A Service
+// without a VIP is left out.
 //
 // Speakers that have not joined yet elect twice for 20-70 ms at boot, and a
 // handover gives 30-200 ms of two honest answers.
@@ -119,12 +120,9 @@ func (e *Env) Settle(ctx context.Context, limit time.Duration, want func(map[str
 	if err := e.services(ctx, &objs); err != nil {
 		return nil, err
 	}
-	var vips []string
-	for _, s := range objs.Services {
-		if s.VIP == "" {
-			return nil, fmt.Errorf("settle: service %s has no load-balancer address", s.Name)
-		}
-		vips = append(vips, s.VIP)
+	vips := assigned(objs)
+	if len(vips) == 0 {
+		return nil, nil // nobody can answer; the checks say that no VIP is assigned
 	}
 	stable := e.Scenario.Spec.Limits.StableFor.D()
 	var last map[string][]string
@@ -144,8 +142,22 @@ func (e *Env) Settle(ctx context.Context, limit time.Duration, want func(map[str
 	}
 }
 
-// OneEach is the healthy segment: every VIP has exactly one responder.
+// assigned lists the VIPs of the Services that have one.
+func assigned(objs journal.Objects) []string {
+	var out []string
+	for _, s := range objs.Services {
+		if s.VIP != "" {
+			out = append(out, s.VIP)
+		}
+	}
+	return out
+}
+
+// OneEach is the healthy segment: there are VIPs, and every one has exactly one responder.
 func OneEach(found map[string][]string) bool {
+	if len(found) == 0 {
+		return false
+	}
 	for _, macs := range found {
 		if len(macs) != 1 {
 			return false

@@ -30,14 +30,14 @@ func observeTraffic(ctx context.Context, e *Env, o *journal.Observation) error {
 	var targets []journal.Target
 	for _, s := range objs.Services {
 		if s.VIP == "" {
-			return fmt.Errorf("service %s has no load-balancer address", s.Name)
+			continue // nothing to send to: the objects tell the checks
 		}
 		targets = append(targets, journal.Target{
 			Name: s.Name, Service: s.Name, Kind: journal.TargetVIP, Protocol: "http",
 			Address: hostPort(s.VIP, s.Port), Stream: journal.StreamHTTP,
 		})
 	}
-	if err := o.Write(journal.KindPaths, journal.Paths{Targets: targets}); err != nil {
+	if err := o.Write(journal.KindPaths, journal.Paths{Targets: targets}); err != nil || len(targets) == 0 {
 		return err
 	}
 	client, err := e.freshClient(ctx)
@@ -57,17 +57,22 @@ func observeLatency(ctx context.Context, e *Env, o *journal.Observation) error {
 		return err
 	}
 	i := serviceIndex(objs, "Cluster")
-	if i < 0 || objs.Services[i].VIP == "" {
-		return fmt.Errorf("no Service with externalTrafficPolicy Cluster has a load-balancer address")
+	if i < 0 {
+		return fmt.Errorf("no Service has externalTrafficPolicy Cluster")
 	}
 	s := objs.Services[i]
-	responders, err := e.Responders(ctx, []string{s.VIP})
-	if err != nil {
-		return err
+	var answered []string
+	if s.VIP != "" {
+		responders, err := e.Responders(ctx, []string{s.VIP})
+		if err != nil {
+			return err
+		}
+		answered = responders[s.VIP]
 	}
-	node, ok := e.Announcer(responders[s.VIP])
+	node, ok := e.Announcer(answered)
 	if !ok {
-		return fmt.Errorf("%s has no single announcer among the nodes (answered by %v), so there is no NodePort path to hold it against", s.VIP, responders[s.VIP])
+		// Without an announcer there is no NodePort path to hold the VIP's against.
+		return o.Write(journal.KindPaths, journal.Paths{Unmeasured: &journal.Unmeasured{Service: s.Name, VIP: s.VIP, AnsweredBy: answered}})
 	}
 	runs := []struct{ stream, mode, protocol string }{
 		{journal.StreamConnect, "tcp-connect", "tcp"},
@@ -139,8 +144,7 @@ func (e *Env) load(ctx context.Context, o *journal.Observation, client cluster.H
 	for _, t := range targets {
 		args = append(args, "--target", t.Name+"="+t.Address)
 	}
-	work := time.Duration(float64(total)/float64(rate)*float64(time.Second)) + requestTimeout
-	end, err := e.instrument(ctx, o, client, stream, work, args...)
+	end, err := e.instrument(ctx, o, client, stream, e.loadTime(count+warmup, len(targets)), args...)
 	if err != nil {
 		return probe.LoadTotals{}, err
 	}
@@ -149,6 +153,13 @@ func (e *Env) load(ctx context.Context, o *journal.Observation, client cluster.H
 		return totals, fmt.Errorf("read the totals of instrument %s: %w", stream, err)
 	}
 	return totals, nil
+}
+
+// loadTime is how long count requests to each of so many targets take: the rate is per
+// target.
+func (e *Env) loadTime(count, targets int) time.Duration {
+	rate := e.Scenario.Spec.Limits.RequestRate * targets
+	return time.Duration(float64(count*targets)/float64(rate)*float64(time.Second)) + requestTimeout
 }
 
 // freshClient returns the client with no neighbour entry left: an old one would

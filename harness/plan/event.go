@@ -18,6 +18,7 @@ const (
 	StepBegin EventType = "step.begin"
 	StepEnd   EventType = "step.end"
 	Progress  EventType = "progress"
+	Kept      EventType = "kept" // the cluster stays, by the user's choice; the message says how to reach it
 )
 
 // Event is one line of a worker's stdout: its progress, for people and for the

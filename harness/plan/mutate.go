@@ -28,6 +28,9 @@ func (w *worker) baseline(ctx context.Context, phase journal.PlannedPhase) error
 	w.progress("wait for one stable responder per VIP")
 	_, err := w.env.Settle(ctx, settleLimit, observe.OneEach)
 	if err == nil {
+		err = w.pinRemote(ctx)
+	}
+	if err == nil {
 		err = w.observations(ctx, phase.Checks)
 	}
 	return errors.Join(err, w.journal.EndPhase())
@@ -44,18 +47,21 @@ func (w *worker) mutate(ctx context.Context, name string, broken, restored journ
 	if err != nil {
 		return err
 	}
-	healthy := map[string][]string{}
+	touched := false // Apply was called: there may be something to undo
 	err = w.step(ctx, broken.Name, func(ctx context.Context) error {
 		if err := w.journal.BeginPhase(broken.Name); err != nil {
 			return err
 		}
-		before, err := w.env.Settle(ctx, settleLimit, observe.OneEach)
-		if err == nil && !observe.OneEach(before) {
-			// What is caught on a segment that was broken already was not caught.
-			err = fmt.Errorf("the segment is not healthy before the fault: %v", before)
+		healthy, err := w.env.Settle(ctx, settleLimit, observe.OneEach)
+		if err == nil && !observe.OneEach(healthy) {
+			// What is caught on a segment that was broken already was not caught. It is no
+			// failure of the harness, either: the checks of the baseline say what is wrong.
+			rec := journal.Fault{Name: name, Action: journal.FaultRefuse, Detail: fmt.Sprintf("the segment is not healthy before the fault: %v", healthy)}
+			w.progress("%s", rec.Detail)
+			return errors.Join(w.journal.Write(journal.KindFault, rec), w.journal.EndPhase())
 		}
 		if err == nil {
-			healthy = before
+			touched = true
 			err = w.fault(ctx, name, journal.FaultApply, f.Apply)
 		}
 		if err == nil {
@@ -72,7 +78,7 @@ func (w *worker) mutate(ctx context.Context, name string, broken, restored journ
 		}
 		return errors.Join(err, w.journal.EndPhase())
 	})
-	if ctx.Err() != nil {
+	if ctx.Err() != nil || !touched {
 		return err
 	}
 	return errors.Join(err, w.step(ctx, restored.Name, func(ctx context.Context) error {

@@ -11,12 +11,14 @@ import (
 
 // Phases lists what a scenario is judged by, in order: the healthy baseline by every
 // check, and each mutation by its catchers and their consequences, once broken and
-// once restored.
+// once restored. With skipMutations those are planned as skipped: that they did not run is
+// told, for without them nothing shows that the checks can fail.
 func Phases(sc *scenario.Scenario, skipMutations bool) []journal.PlannedPhase {
 	applicable := judge.For(*sc)
 	phases := []journal.PlannedPhase{{Name: journal.PhaseBaseline, Checks: applicable, Expect: expectations(sc.Spec.Expect)}}
+	skipped := ""
 	if skipMutations {
-		return phases
+		skipped = "left out by --skip-mutations: nothing shows that the checks can fail"
 	}
 	for _, m := range sc.Spec.Mutations {
 		concerned := map[string]bool{}
@@ -34,8 +36,8 @@ func Phases(sc *scenario.Scenario, skipMutations bool) []journal.PlannedPhase {
 			}
 		}
 		phases = append(phases,
-			journal.PlannedPhase{Name: journal.MutationPhase(m.Name), Checks: checks, Expect: expect},
-			journal.PlannedPhase{Name: journal.RestoredPhase(m.Name), Checks: checks})
+			journal.PlannedPhase{Name: journal.MutationPhase(m.Name), Checks: checks, Expect: expect, Skipped: skipped},
+			journal.PlannedPhase{Name: journal.RestoredPhase(m.Name), Checks: checks, Skipped: skipped})
 	}
 	return phases
 }
@@ -56,7 +58,9 @@ func Steps(sc *scenario.Scenario, skipMutations bool) []string {
 	}
 	steps = append(steps, "deploy")
 	for _, p := range Phases(sc, skipMutations) {
-		steps = append(steps, p.Name)
+		if p.Skipped == "" {
+			steps = append(steps, p.Name)
+		}
 	}
 	return append(steps, "collect", "delete")
 }

@@ -63,7 +63,13 @@ func TestPhases(t *testing.T) {
 	require.NotContains(t, phases[1].Checks, "connect-latency")
 	require.Len(t, phases[1].Expect, 2)
 	require.Empty(t, phases[2].Expect)
-	require.Len(t, plan.Phases(iptables(t), true), 1)
+	skipped := plan.Phases(iptables(t), true)
+	require.Len(t, skipped, 5, "what was left out is told")
+	require.Empty(t, skipped[0].Skipped)
+	for _, p := range skipped[1:] {
+		require.Contains(t, p.Skipped, "--skip-mutations")
+	}
+	require.NotContains(t, plan.Steps(iptables(t), true), "mutation/no-l2-advertisement")
 }
 
 func TestSteps(t *testing.T) {

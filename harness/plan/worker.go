@@ -13,6 +13,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/lbmatrix/lbmatrix/harness/component"
 	"github.com/lbmatrix/lbmatrix/harness/journal"
 	"github.com/lbmatrix/lbmatrix/harness/judge"
 	"github.com/lbmatrix/lbmatrix/harness/ledger"
@@ -29,6 +30,7 @@ type worker struct {
 	steps   []string
 	done    int
 	env     *observe.Env
+	echo    *component.Echo
 	world   *world
 }
 
@@ -95,7 +97,7 @@ func (w *worker) run(ctx context.Context) error {
 		cause = errors.Join(cause, w.step(ctx, "collect", w.collect))
 	}
 	if w.Keep == KeepAlways || (w.Keep == KeepOnFailure && !good) {
-		w.events.emit(Event{Type: Progress, Message: "the cluster is kept: " + w.howToReach() + "; remove it with `lbmatrix clean`"})
+		w.events.emit(Event{Type: Kept, Message: "the cluster is kept: " + w.howToReach() + "; remove it with `lbmatrix clean`"})
 		return cause
 	}
 	return errors.Join(cause, w.step(ctx, "delete", w.delete))
@@ -180,6 +182,9 @@ func (w *worker) phases(ctx context.Context) error {
 	planned := Phases(w.Scenario, w.SkipMutations)
 	for i := 0; i < len(planned); i++ {
 		phase := planned[i]
+		if phase.Skipped != "" {
+			continue
+		}
 		var err error
 		if name, ok := strings.CutPrefix(phase.Name, journal.PrefixMutation); ok {
 			err = w.mutate(ctx, name, phase, planned[i+1])

@@ -51,9 +51,12 @@ func Check(ctx context.Context, k *Kernel, s *scenario.Scenario) *journal.Unsupp
 	u := &journal.Unsupported{Missing: missing}
 	if len(fix) > 0 {
 		u.Fix = "As root: " + strings.Join(fix, "; ")
-		return u
+		if len(fix) == len(missing) {
+			return u
+		}
+		u.Fix += ". For what the kernel has not at all: "
 	}
-	u.Fix = "Run it on a machine whose kernel has it: Debian's and Ubuntu's own kernels do, GitHub's hosted runners too"
+	u.Fix += "Run it on a machine whose kernel has it: Debian's and Ubuntu's own kernels do, GitHub's hosted runners too"
 	return u
 }
 

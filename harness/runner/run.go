@@ -179,9 +179,15 @@ func (r *execution) work(ctx context.Context, sc *scenario.Scenario, dir string)
 	}
 	workCtx, cancelWork := context.WithTimeoutCause(ctx, scenarioLimit, fmt.Errorf("the scenario took longer than %s", scenarioLimit))
 	defer cancelWork()
-	err = work(workCtx, r.Worker, r.WorkerEnv, c, r.Progress)
-	if r.kept(c, err) {
-		return err
+	kept := false
+	err = work(workCtx, r.Worker, r.WorkerEnv, c, func(e plan.Event) {
+		kept = kept || e.Type == plan.Kept
+		if r.Progress != nil {
+			r.Progress(e)
+		}
+	})
+	if kept && err == nil {
+		return nil // the worker ended by itself, and left the cluster on purpose
 	}
 	return errors.Join(err, r.clean(ctx, c))
 }
@@ -206,12 +212,6 @@ const scenarioLimit = 30 * time.Minute
 
 // cleanLimit bounds the removal of a cluster.
 const cleanLimit = 2 * time.Minute
-
-// kept says whether a worker left its cluster on purpose: it ended by itself and was
-// told to.
-func (r *execution) kept(c plan.Config, err error) bool {
-	return err == nil && c.Keep != plan.KeepNever
-}
 
 // config is what a worker is told that takes no work to find out.
 func (r *execution) config(sc *scenario.Scenario, dir string) plan.Config {

@@ -69,7 +69,7 @@ func drawScenario(t *rapid.T) *scenario.Scenario {
 	p.DataPlane.StrictARP = p.DataPlane.Proxy == scenario.ProxyIPVS && rapid.Bool().Draw(t, "strictARP")
 	p.Cluster = scenario.Cluster{
 		Kubernetes: "v1.35.4", CNI: cni,
-		Workers:               rapid.IntRange(1, 9).Draw(t, "workers"),
+		Workers:               rapid.IntRange(2, 9).Draw(t, "workers"),
 		PodSubnet:             rapid.SampledFrom([]string{"", "10.0.0.0/16", "192.168.0.0/20"}).Draw(t, "podSubnet"),
 		ControlPlaneAnnounces: rapid.Bool().Draw(t, "announces"),
 	}

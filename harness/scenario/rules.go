@@ -32,15 +32,16 @@ func rules(known Options) map[string]rule {
 	checkID := rule{oneOf: known.Checks, pattern: kebabPattern, check: checkKebab}
 	consequences := rule{uniqueItems: true}
 	return map[string]rule{
-		"apiVersion":                               {oneOf: []string{APIVersion}},
-		"kind":                                     {oneOf: []string{Kind}},
-		"metadata.name":                            {maxLength: 50, pattern: kebabPattern, check: checkKebab},
-		"metadata.title":                           {maxLength: 120, pattern: linePattern, check: checkLine},
-		"spec.dataPlane.proxy":                     {oneOf: proxies},
-		"spec.dataPlane.forwarding":                {oneOf: []string{string(ForwardingSNAT), string(ForwardingDSR), string(ForwardingHybrid)}},
-		"spec.cluster.provider":                    {oneOf: []string{"kind"}},
-		"spec.cluster.kubernetes":                  {pattern: kubernetesPattern, check: checkKubernetes},
-		"spec.cluster.workers":                     between(1, 9),
+		"apiVersion":                {oneOf: []string{APIVersion}},
+		"kind":                      {oneOf: []string{Kind}},
+		"metadata.name":             {maxLength: 50, pattern: kebabPattern, check: checkKebab},
+		"metadata.title":            {maxLength: 120, pattern: linePattern, check: checkLine},
+		"spec.dataPlane.proxy":      {oneOf: proxies},
+		"spec.dataPlane.forwarding": {oneOf: []string{string(ForwardingSNAT), string(ForwardingDSR), string(ForwardingHybrid)}},
+		"spec.cluster.provider":     {oneOf: []string{"kind"}},
+		"spec.cluster.kubernetes":   {pattern: kubernetesPattern, check: checkKubernetes},
+		// One worker would be announcer and only backend: nothing could be off its announcer.
+		"spec.cluster.workers":                     between(2, 9),
 		"spec.cluster.cni":                         {oneOf: []string{string(CNIStatic), string(CNICilium)}},
 		"spec.cluster.podSubnet":                   {pattern: cidrPattern, check: checkCIDR(8, 20)},
 		"spec.cluster.serviceSubnet":               {pattern: cidrPattern, check: checkCIDR(12, 24)},

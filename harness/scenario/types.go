@@ -84,7 +84,7 @@ const (
 type Cluster struct {
 	Provider              string `yaml:"provider,omitempty" json:"provider,omitempty" jsonschema:"kind (default)"`
 	Kubernetes            string `yaml:"kubernetes" json:"kubernetes" jsonschema:"version, for example v1.35.4"`
-	Workers               int    `yaml:"workers" json:"workers" jsonschema:"number of worker nodes, 1 to 9; there is one control plane"`
+	Workers               int    `yaml:"workers" json:"workers" jsonschema:"number of worker nodes, 2 to 9; there is one control plane"`
 	CNI                   CNI    `yaml:"cni" json:"cni" jsonschema:"static: ptp and host-local with a route per peer node; cilium: the component cilium"`
 	PodSubnet             string `yaml:"podSubnet,omitempty" json:"podSubnet,omitempty" jsonschema:"IPv4 CIDR, default 10.244.0.0/16"`
 	ServiceSubnet         string `yaml:"serviceSubnet,omitempty" json:"serviceSubnet,omitempty" jsonschema:"IPv4 CIDR, default 10.96.0.0/16"`
