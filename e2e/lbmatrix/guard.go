@@ -6,6 +6,7 @@ package lbmatrix
 import (
 	"flag"
 	"fmt"
+	"strings"
 	"time"
 )
 
@@ -18,8 +19,9 @@ const (
 	neededAgain = 15 * time.Minute
 )
 
-// commandLine is the right way to start a test.
+// commandLine is the right way to start a test, named as it or one of its subtests is.
 func commandLine(test string) string {
+	test, _, _ = strings.Cut(test, "/")
 	return "go test -run '^" + test + "$' -timeout 60m -count=1 -v"
 }
 

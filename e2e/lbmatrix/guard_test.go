@@ -16,6 +16,6 @@ func TestRefuse(t *testing.T) {
 	require.ErrorContains(t, refuse("TestX", now, now.Add(time.Hour), true, "/tmp/testlog.txt"), "-count=1")
 	require.NoError(t, refuse("TestX", now, now.Add(time.Hour), true, ""))
 	require.NoError(t, refuse("TestX", now, time.Time{}, false, ""))
-	require.ErrorContains(t, inTime("TestX", now, now.Add(14*time.Minute), true, neededAgain), "-timeout")
-	require.NoError(t, inTime("TestX", now, now.Add(16*time.Minute), true, neededAgain))
+	require.ErrorContains(t, inTime("TestX/y", now, now.Add(14*time.Minute), true, neededAgain), "'^TestX$'")
+	require.NoError(t, inTime("TestX/y", now, now.Add(16*time.Minute), true, neededAgain))
 }

@@ -24,7 +24,6 @@ import (
 	"fmt"
 	"os"
 	"strconv"
-	"strings"
 	"testing"
 	"time"
 
@@ -128,14 +127,14 @@ func feature(sc *scenario.Scenario, o Options, from runner.From, n *tally) featu
 	var matrix report.Matrix
 	f := features.New(sc.Metadata.Name).Setup(func(ctx context.Context, t *testing.T, _ *envconf.Config) context.Context {
 		deadline, limited := t.Deadline()
-		if err := inTime(testName(t), time.Now(), deadline, limited, neededAgain); err != nil {
-			t.Errorf("run %s: %v", sc.Metadata.Name, err) // not Fatal, for the same reason
+		if err := inTime(t.Name(), time.Now(), deadline, limited, neededAgain); err != nil {
+			// Not Fatal: a set-up that stops skips the assessments, which then look fine.
+			t.Errorf("run %s: %v", sc.Metadata.Name, err)
 			return ctx
 		}
 		m, err := execute(ctx, t, sc, o, from)
 		if err != nil {
-			// Not Fatal: a set-up that stops skips the assessments, which then look fine.
-			t.Errorf("run %s: %v", sc.Metadata.Name, err)
+			t.Errorf("run %s: %v", sc.Metadata.Name, err) // not Fatal, for the same reason
 		}
 		matrix = m
 		for _, c := range asAWhole(m) {
@@ -159,12 +158,6 @@ func feature(sc *scenario.Scenario, o Options, from runner.From, n *tally) featu
 		}
 	}
 	return f.Feature()
-}
-
-// testName is the name of the test that a subtest is of.
-func testName(t *testing.T) string {
-	name, _, _ := strings.Cut(t.Name(), "/")
-	return name
 }
 
 // execute runs one scenario. Its cluster is deleted by the worker, or by its ledger when
