@@ -80,7 +80,7 @@ exec sleep 60
 // that brings back lies in the scenario's folder, is judged here, and says where it ran.
 func TestRunTakesAScenarioToAGuest(t *testing.T) {
 	const name = "kube-proxy-ipvs-strictarp-metallb-l2"
-	sc, err := scenarios.Get(name, scenarioOptions())
+	sc, err := scenarios.Get(name, runner.LoadOptions())
 	require.NoError(t, err)
 	store := storeWithGuest(t)
 	set := artifact.Set{Kubernetes: sc.Spec.Cluster.Kubernetes, Components: map[string]string{"metallb": sc.Spec.Components[0].Version}}
