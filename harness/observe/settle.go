@@ -97,7 +97,7 @@ func (e *Env) AnnouncerOf(ctx context.Context, service string) (string, error) {
 	case err != nil:
 		return "", err
 	case services[i].VIP == "":
-		return "", fmt.Errorf("Service %s has no load-balancer address", service)
+		return "", fmt.Errorf("service %s has no load-balancer address", service)
 	case n.Name == "":
 		return "", fmt.Errorf("%s (%s) has no single announcer among the nodes (answered by %v)", services[i].VIP, service, answered)
 	}
