@@ -54,6 +54,11 @@ func observations() map[string]func(context.Context, *Site, *journal.Observation
 		journal.ObsTraffic:      observeTraffic,
 		journal.ObsReplyPath:    observeReplyPath,
 		journal.ObsLatency:      observeLatency,
+		journal.ObsUDP:          observeUDP,
+		journal.ObsPayloads:     observePayloads,
+		journal.ObsThroughput:   observeThroughput,
+		journal.ObsInCluster:    observeInCluster,
+		journal.ObsTakeover:     observeTakeover,
 	}
 }
 
@@ -87,19 +92,32 @@ func observeAnnouncement(_ context.Context, s *Site, o *journal.Observation, _ s
 }
 
 // observeARP asks for every VIP, for every node's own address (the positive control) and
-// for an address that nobody has.
+// for the addresses that must be silent.
 func observeARP(ctx context.Context, s *Site, o *journal.Observation, limits scenario.Limits) error {
 	var targets []journal.Target
+	add := func(kind, name string, addr netip.Addr, svc, node string) {
+		targets = append(targets, journal.Target{Name: name, Service: svc, Kind: kind, Address: addr.String(), Node: node, Stream: journal.StreamARP})
+	}
 	for _, svc := range s.services {
-		targets = append(targets, journal.Target{Name: svc.vip.String(), Service: svc.name, Kind: journal.TargetVIP, Address: svc.vip.String(), Stream: journal.StreamARP})
+		kind := journal.TargetVIP
+		if svc.name == serviceIdle {
+			kind = journal.TargetIdle
+		}
+		add(kind, svc.vip.String(), svc.vip, svc.name, "")
 	}
 	for _, n := range s.nodes {
-		targets = append(targets, journal.Target{Name: n.Name, Kind: journal.TargetNodeAddress, Address: n.Address.String(), Node: n.Name, Stream: journal.StreamARP})
+		add(journal.TargetNodeAddress, n.Name, n.Address, "", n.Name)
 	}
-	targets = append(targets, journal.Target{Name: unassigned().String(), Kind: journal.TargetUnassigned, Address: unassigned().String(), Stream: journal.StreamARP})
+	add(journal.TargetSpare, spare().String(), spare(), "", "")
+	add(journal.TargetUnassigned, unassigned().String(), unassigned(), "", "")
 	if err := o.Write(journal.KindPaths, journal.Paths{Targets: targets}); err != nil {
 		return err
 	}
+	return s.sweep(ctx, o, journal.StreamARP, targets, limits.ARPProbes, limits.ARPInterval.D())
+}
+
+// sweep asks for targets from the observer.
+func (s *Site) sweep(ctx context.Context, o *journal.Observation, name string, targets []journal.Target, count int, interval time.Duration) error {
 	var conn ether.Conn
 	err := s.observer.Do(func() (err error) {
 		conn, err = arp.Open(world.Interface)
@@ -116,11 +134,11 @@ func observeARP(ctx context.Context, s *Site, o *journal.Observation, limits sce
 			return errors.Join(err, conn.Close())
 		}
 	}
-	c := arp.Config{Conn: conn, Count: limits.ARPProbes, Interval: limits.ARPInterval.D(), Settle: settle}
+	c := arp.Config{Conn: conn, Count: count, Interval: interval, Settle: settle}
 	for _, t := range targets {
 		c.Targets = append(c.Targets, netip.MustParseAddr(t.Address))
 	}
-	return arp.Run(ctx, c, stream.NewWriter(o.Stream(journal.StreamARP)))
+	return arp.Run(ctx, c, stream.NewWriter(o.Stream(name)))
 }
 
 // fresh drops what the client has learned, unless the world is about that.
@@ -137,7 +155,9 @@ func (s *Site) fresh() error {
 func observeTraffic(ctx context.Context, s *Site, o *journal.Observation, limits scenario.Limits) error {
 	var targets []journal.Target
 	for _, svc := range s.services {
-		targets = append(targets, target(svc.name, svc, journal.TargetVIP, "http", svc.vip, servicePort, journal.StreamHTTP))
+		if svc.name != serviceIdle {
+			targets = append(targets, target(svc.name, svc, journal.TargetVIP, "http", svc.vip, servicePort, journal.StreamHTTP))
+		}
 	}
 	if err := o.Write(journal.KindPaths, journal.Paths{Targets: targets}); err != nil {
 		return err
@@ -145,7 +165,7 @@ func observeTraffic(ctx context.Context, s *Site, o *journal.Observation, limits
 	if err := s.fresh(); err != nil {
 		return err
 	}
-	_, err := s.load(ctx, o.Stream(journal.StreamHTTP), probe.ModeHTTPNew, targets, limits.RequestRate, limits.Requests, 0)
+	_, err := s.load(ctx, o.Stream(journal.StreamHTTP), s.client.Dial, probe.ModeHTTPNew, targets, limits.RequestRate, limits.Requests, 0)
 	return err
 }
 
@@ -156,11 +176,12 @@ func target(name string, svc *service, kind, protocol string, addr netip.Addr, p
 	}
 }
 
-// load runs the load instrument on the client with count measured requests to each target.
-func (s *Site) load(ctx context.Context, to io.Writer, mode string, targets []journal.Target, rate, count, warmup int) (probe.LoadTotals, error) {
+// load runs the load instrument where dial connects from, with count measured requests to
+// each target.
+func (s *Site) load(ctx context.Context, to io.Writer, dial load.DialFunc, mode string, targets []journal.Target, rate, count, warmup int) (probe.LoadTotals, error) {
 	c := load.Config{
 		Mode: mode, Rate: float64(rate * len(targets)), Count: int64((count + warmup) * len(targets)), Warmup: int64(warmup * len(targets)),
-		Timeout: requestTimeout, Late: lateAfter, Dial: s.client.Dial,
+		Timeout: requestTimeout, Late: lateAfter, Dial: dial,
 	}
 	for _, t := range targets {
 		c.Targets = append(c.Targets, probe.LoadTarget{Name: t.Name, Address: t.Address})
@@ -209,7 +230,7 @@ func observeLatency(ctx context.Context, s *Site, o *journal.Observation, limits
 		// measured this machine, and is made again.
 		for n := 1; ; n++ {
 			name := journal.AttemptStream(run.stream, n)
-			totals, err := s.load(ctx, o.Stream(name), run.mode, targets, limits.RequestRate, limits.LatencyRequests, warmup)
+			totals, err := s.load(ctx, o.Stream(name), s.client.Dial, run.mode, targets, limits.RequestRate, limits.LatencyRequests, warmup)
 			if err != nil {
 				return err
 			}
@@ -240,9 +261,9 @@ func observeReplyPath(ctx context.Context, s *Site, o *journal.Observation, limi
 	if err != nil {
 		return err
 	}
-	_, err = s.load(ctx, o.Stream(journal.StreamReplyTCP), probe.ModeHTTPNew, []journal.Target{tcp}, limits.RequestRate, replyRequests, 0)
+	_, err = s.load(ctx, o.Stream(journal.StreamReplyTCP), s.client.Dial, probe.ModeHTTPNew, []journal.Target{tcp}, limits.RequestRate, replyRequests, 0)
 	if err == nil {
-		_, err = s.load(ctx, o.Stream(journal.StreamReplyUDP), probe.ModeUDPEcho, []journal.Target{udp}, limits.RequestRate, replyRequests, 0)
+		_, err = s.load(ctx, o.Stream(journal.StreamReplyUDP), s.client.Dial, probe.ModeUDPEcho, []journal.Target{udp}, limits.RequestRate, replyRequests, 0)
 	}
 	return errors.Join(err, stop())
 }

@@ -23,7 +23,7 @@ func segmentWorlds() []World {
 	return []World{
 		{
 			Name: "one-responder", Truth: "the elected node answers every broadcast",
-			Build: announced(nil), Want: healthy,
+			Build: announced(nil), Want: want(healthy, "unassigned-address-silent", codeOK),
 		},
 		{
 			Name: "two-responders", Truth: "another node answers as well",
@@ -73,7 +73,34 @@ func segmentWorlds() []World {
 				}
 				return router.ProxyARP()
 			}),
-			Want: several("responders=2"), Finding: "belongs to nobody and is answered by",
+			Want: want(several("responders=2"), "unassigned-address-silent", "answered-everywhere"), Finding: "belongs to nobody and is answered by",
+		},
+		{
+			Name: "spare-answered", Truth: "a node answers for an address of the pool that no Service has",
+			Build: announced(func(s *Site, svc *service) error {
+				_, err := s.other(svc).Respond(world.Script{Addresses: []netip.Addr{spare()}})
+				return err
+			}),
+			Want: want(healthy, "unassigned-address-silent", "answered-in-pool"),
+		},
+		{
+			Name: "idle-announced", Truth: "a node answers for the Service of policy Local that has no endpoint",
+			Build: func(_ context.Context, s *Site) error {
+				if err := s.announce(s.addService(serviceLocal)); err != nil {
+					return err
+				}
+				svc := s.addService(serviceIdle)
+				return also(svc.announcer.Host, svc, nil)
+			},
+			Want: map[string]string{"single-responder": codeOK, "no-endpoint-not-announced": "responders=1"},
+		},
+		{
+			Name: "first-announced", Truth: "a node begins to answer after ten broadcasts, and announces the VIP",
+			Build: begins(true), Want: map[string]string{"gratuitous-on-takeover": codeOK},
+		},
+		{
+			Name: "first-silent", Truth: "a node begins to answer after ten broadcasts, and does not announce the VIP",
+			Build: begins(false), Want: map[string]string{"gratuitous-on-takeover": "silent"},
 		},
 		{
 			Name: "stranger", Truth: "a host that is no node answers, alone",
@@ -177,6 +204,23 @@ func shared(first func(int) bool) func(context.Context, *Site) error {
 				announced = r.Announce(svc.vip) == nil
 			}
 			return true
+		}})
+		return err
+	}
+}
+
+// begins is a site whose announcer answers from the eleventh broadcast on.
+func begins(tell bool) func(context.Context, *Site) error {
+	const silent = 10
+	return func(_ context.Context, s *Site) error {
+		svc := s.addService(serviceCluster)
+		var r *world.Responder
+		var err error
+		r, err = svc.announcer.Respond(world.Script{Addresses: []netip.Addr{svc.vip}, Answers: func(n int) bool {
+			if n == silent && tell {
+				tell = r.Announce(svc.vip) != nil
+			}
+			return n >= silent
 		}})
 		return err
 	}

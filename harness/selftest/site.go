@@ -20,13 +20,17 @@ const (
 	serviceCluster = "echo-cluster"
 	serviceLocal   = "echo-local"
 	serviceRemote  = "echo-remote"
+	serviceNear    = "echo-near"
+	serviceSticky  = "echo-sticky"
+	serviceIdle    = "echo-idle"
 )
 
 // The ports of the Services.
 const (
 	servicePort = 80
 	serviceUDP  = 8082
-	nodePort    = 30080
+	nodePort    = 30080 // of echo-cluster
+	remotePort  = 30082 // of echo-remote
 )
 
 // Site is a world's segment: a client, an observer and three nodes, of which the first is
@@ -39,6 +43,7 @@ type Site struct {
 	services         []*service
 	keepNeighbours   bool           // do not drop what the client has learned before traffic
 	before           []func() error // run once the observer's socket is open, before it asks
+	outsideOnly      bool           // nodes serve no VIP to clients on themselves and in their pods
 	options          Options
 }
 
@@ -57,6 +62,7 @@ func segmentAddr(n byte) netip.Addr { return netip.AddrFrom4([4]byte{10, 99, 0, 
 // stranger is an address that no node has, and unassigned one that nobody has.
 func stranger() netip.Prefix      { return netip.PrefixFrom(segmentAddr(66), 24) }
 func unassigned() netip.Addr      { return segmentAddr(250) }
+func spare() netip.Addr           { return vipOf(9) } // of the pool, given to no Service
 func vipOf(number int) netip.Addr { return segmentAddr(byte(40 + number)) }
 
 func newSite(o Options) (*Site, error) {
@@ -128,7 +134,7 @@ func (s *Site) traffic(ctx context.Context, behaviour world.Behaviour, change fu
 			s.pods = append(s.pods, p)
 		}
 	}
-	for _, name := range []string{serviceCluster, serviceLocal, serviceRemote} {
+	for _, name := range []string{serviceCluster, serviceLocal, serviceRemote, serviceNear, serviceSticky, serviceIdle} {
 		svc := s.addService(name)
 		svc.served = world.Service{VIP: svc.vip, Port: servicePort, UDPPort: serviceUDP}
 		switch name {
@@ -139,19 +145,42 @@ func (s *Site) traffic(ctx context.Context, behaviour world.Behaviour, change fu
 			svc.served.Pods, svc.served.KeepSource = s.podsOn(svc.announcer), true
 			svc.endpoints = s.pods
 		case serviceRemote:
-			svc.served.Pods = s.podsOn(s.other(svc))
+			svc.served.Pods, svc.served.NodePort = s.podsOn(s.other(svc)), remotePort
 			svc.endpoints = svc.served.Pods
+		case serviceNear:
+			svc.served.Pods = s.podsOn(svc.announcer)
+			svc.endpoints = svc.served.Pods
+		case serviceSticky:
+			svc.served.Pods, svc.served.Sticky = s.pods, true
+			svc.endpoints = s.pods
 		}
 	}
 	if change != nil {
 		change(s)
 	}
 	for _, svc := range s.services {
-		if err := errors.Join(svc.announcer.Serve(svc.served), s.announce(svc)); err != nil {
+		if len(svc.served.Pods) == 0 {
+			continue // nobody is to announce it
+		}
+		if err := errors.Join(svc.announcer.Serve(svc.served), s.announce(svc), s.serveInside(svc)); err != nil {
 			return err
 		}
 	}
 	return nil
+}
+
+// serveInside makes every node serve a Service to clients in the cluster.
+func (s *Site) serveInside(svc *service) error {
+	if s.outsideOnly || svc.name != serviceCluster && svc.name != serviceLocal {
+		return nil
+	}
+	inside := svc.served
+	inside.Pods = svc.endpoints
+	var errs []error
+	for _, n := range s.nodes {
+		errs = append(errs, n.ServeInside(inside))
+	}
+	return errors.Join(errs...)
 }
 
 // service finds a Service of the site.
@@ -186,14 +215,23 @@ func (s *Site) objects() journal.Objects {
 		L2Advertisements: []journal.L2Advertisement{{Name: "pool"}},
 	}
 	for _, svc := range s.services {
-		policy := "Cluster"
-		if svc.name == serviceLocal {
-			policy = "Local"
+		record := journal.Service{
+			Name: svc.name, Namespace: "lbmatrix", ExternalTrafficPolicy: "Cluster", VIP: svc.vip.String(),
+			Port: servicePort, UDPPort: serviceUDP, NodePort: svc.served.NodePort, SessionAffinity: "None",
 		}
-		objs.Services = append(objs.Services, journal.Service{
-			Name: svc.name, Namespace: "lbmatrix", ExternalTrafficPolicy: policy, VIP: svc.vip.String(),
-			Port: servicePort, UDPPort: serviceUDP, NodePort: svc.served.NodePort, BackendsOffAnnouncer: svc.name == serviceRemote,
-		})
+		switch svc.name {
+		case serviceLocal:
+			record.ExternalTrafficPolicy = "Local"
+		case serviceRemote:
+			record.BackendsOffAnnouncer = true
+		case serviceNear:
+			record.Role = journal.RoleNear
+		case serviceSticky:
+			record.Role, record.SessionAffinity = journal.RoleSticky, "ClientIP"
+		case serviceIdle:
+			record.Role, record.ExternalTrafficPolicy = journal.RoleIdle, "Local"
+		}
+		objs.Services = append(objs.Services, record)
 		for _, p := range svc.endpoints {
 			objs.Backends = append(objs.Backends, journal.Backend{Service: svc.name, Pod: p.Name, Node: p.Node.Name, Address: p.Address.String()})
 		}

@@ -29,6 +29,9 @@ type Config struct {
 	// FirstPort and LastPort bound the ports that datagrams are sent from, in turns; both 0:
 	// the kernel chooses.
 	FirstPort, LastPort int
+	// Inside runs what opens a socket where it is to be opened; nil: in the namespace of the
+	// process.
+	Inside func(open func() error) error
 }
 
 // The sizes of an exchange: a datagram holds EchoPrefix and fits IPv4.
@@ -41,6 +44,9 @@ const (
 func (c Config) withDefaults() (Config, error) {
 	if c.Timeout == 0 {
 		c.Timeout = 2 * time.Second
+	}
+	if c.Inside == nil {
+		c.Inside = func(open func() error) error { return open() }
 	}
 	if len(c.Targets) == 0 {
 		return c, errors.New("no target")
@@ -144,9 +150,9 @@ func (r *run) one(ctx context.Context, i int) {
 	start := time.Now()
 	var err error
 	if t.Protocol == probe.ExchangeHTTP {
-		err = response(limited, t, &result)
+		err = r.config.response(limited, t, &result)
 	} else {
-		err = datagram(limited, t, i, r.config.port(i), &result)
+		err = r.config.datagram(limited, t, i, &result)
 	}
 	result.StartNS, result.DurationNS = start.UnixNano(), time.Since(start).Nanoseconds()
 	if ctx.Err() != nil {

@@ -26,12 +26,16 @@ import (
 //
 // The socket is not connected. On one that is the kernel drops an answer from another
 // address than was asked, and it would look like a loss.
-func datagram(ctx context.Context, t probe.ExchangeTarget, number, port int, result *probe.ExchangeResult) error {
+func (c Config) datagram(ctx context.Context, t probe.ExchangeTarget, number int, result *probe.ExchangeResult) error {
 	to, err := net.ResolveUDPAddr("udp4", t.Address)
 	if err != nil {
 		return err
 	}
-	conn, err := net.ListenUDP("udp4", &net.UDPAddr{Port: port})
+	var conn *net.UDPConn
+	err = c.Inside(func() (err error) {
+		conn, err = net.ListenUDP("udp4", &net.UDPAddr{Port: c.port(number)})
+		return err
+	})
 	if err != nil {
 		return err
 	}
@@ -89,12 +93,15 @@ func identity(answer []byte, t probe.ExchangeTarget, result *probe.ExchangeResul
 
 // response asks for a body on a new connection and reads it to its end. The transport is
 // one request's: net/http repeats a request only on a connection that it kept.
-func response(ctx context.Context, t probe.ExchangeTarget, result *probe.ExchangeResult) error {
+func (c Config) response(ctx context.Context, t probe.ExchangeTarget, result *probe.ExchangeResult) error {
 	transport := &http.Transport{
 		DisableKeepAlives: true, DisableCompression: true,
 		DialContext: func(ctx context.Context, network, address string) (net.Conn, error) {
-			var d net.Dialer
-			conn, err := d.DialContext(ctx, network, address)
+			var conn net.Conn
+			err := c.Inside(func() (err error) {
+				conn, err = (&net.Dialer{FallbackDelay: -1}).DialContext(ctx, network, address)
+				return err
+			})
 			if err == nil {
 				result.Local = conn.LocalAddr().String()
 			}
