@@ -72,6 +72,6 @@ func TestKubeProxyIPTablesMetalLBL2(t *testing.T) {
 	assert.Equal(t, scenario.DataPlane{Proxy: scenario.ProxyIPTables, Forwarding: scenario.ForwardingSNAT}, s.Spec.DataPlane)
 	assert.Equal(t, 460, s.Spec.Limits.ARPProbes)
 	assert.Equal(t, map[string]any{"enabled": false}, s.Spec.Components[0].Values["frrk8s"])
-	require.Len(t, s.Spec.Mutations, 6)
+	require.Len(t, s.Spec.Mutations, 5)
 	assert.Len(t, s.Spec.Mutations[0].Expect[1].Consequences, 10)
 }

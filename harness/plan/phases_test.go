@@ -53,7 +53,7 @@ func TestCommittedScenariosFitTheCatalogue(t *testing.T) {
 
 func TestPhases(t *testing.T) {
 	phases := plan.Phases(iptables(t), false)
-	require.Len(t, phases, 13)
+	require.Len(t, phases, 11)
 	require.Equal(t, "baseline", phases[0].Name)
 	require.Equal(t, judge.For(*iptables(t)), phases[0].Checks)
 	require.Equal(t, "mutation/no-l2-advertisement", phases[1].Name)
@@ -80,7 +80,6 @@ func TestSteps(t *testing.T) {
 		"restored/no-l2-advertisement", "mutation/ip-forward-off", "restored/ip-forward-off",
 		"mutation/stray-pool-address", "restored/stray-pool-address",
 		"mutation/udp-dropped", "restored/udp-dropped", "mutation/large-datagrams-dropped", "restored/large-datagrams-dropped",
-		"mutation/session-affinity-off", "restored/session-affinity-off",
 		"collect", "delete",
 	}, plan.Steps(iptables(t), false))
 }
