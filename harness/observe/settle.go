@@ -74,11 +74,7 @@ func (e *Env) sweep(ctx context.Context, addrs []string, count int, interval tim
 
 // RemoteAnnouncer names the node that answers for the Service whose backends are off it.
 func (e *Env) RemoteAnnouncer(ctx context.Context) (string, error) {
-	remote, err := e.remote(ctx)
-	if err != nil {
-		return "", err
-	}
-	return e.AnnouncerOf(ctx, remote.Name)
+	return e.AnnouncerOf(ctx, e.Remote)
 }
 
 // AnnouncerOf names the node that alone answers for a Service's VIP. It is an error where

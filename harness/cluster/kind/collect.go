@@ -5,19 +5,12 @@ package kind
 
 import (
 	"context"
-	"errors"
-	"fmt"
 	"os"
 	"path/filepath"
-	"time"
-
-	"golang.org/x/sync/errgroup"
 
 	"github.com/lbmatrix/lbmatrix/harness/cluster"
+	"github.com/lbmatrix/lbmatrix/harness/cluster/evidence"
 )
-
-// collectTime bounds one command of Collect: a hung node must not hang the run's end.
-const collectTime = 30 * time.Second
 
 // nodeEvidence is what is asked of every node; the key is the file's name.
 var nodeEvidence = map[string]string{
@@ -43,73 +36,31 @@ var clusterEvidence = map[string]string{
 
 // Collect implements cluster.Cluster. It collects what it can and joins the errors.
 func (c *Cluster) Collect(ctx context.Context, dir string) error {
-	if err := os.MkdirAll(dir, 0o755); err != nil {
-		return fmt.Errorf("collect evidence: %w", err)
+	var files []evidence.File
+	script := func(h cluster.Host, text string, path ...string) {
+		files = append(files, evidence.File{Path: filepath.Join(path...), Write: func(ctx context.Context, f *os.File) error {
+			return h.Run(ctx, cluster.Command{Path: "sh", Args: []string{"-c", text}, Stdout: f, Stderr: f})
+		}})
 	}
-	var jobs []func() error
+	docker := func(file string, args ...string) {
+		files = append(files, evidence.File{Path: filepath.Join(dir, file), Write: func(ctx context.Context, f *os.File) error {
+			cmd := c.o.Docker.Command(ctx, args...)
+			cmd.Stdout, cmd.Stderr = f, f
+			return cmd.Run()
+		}})
+	}
 	for _, n := range c.nodes {
-		for file, script := range nodeEvidence {
-			jobs = append(jobs, func() error { return collectScript(ctx, n, script, filepath.Join(dir, n.name, file)) })
+		for file, text := range nodeEvidence {
+			script(n, text, dir, n.name, file)
 		}
 	}
-	for file, script := range clusterEvidence {
-		script = "export KUBECONFIG=/etc/kubernetes/admin.conf; " + script
-		jobs = append(jobs, func() error { return collectScript(ctx, c.nodes[0], script, filepath.Join(dir, file)) })
+	for file, text := range clusterEvidence {
+		script(c.nodes[0], "export KUBECONFIG=/etc/kubernetes/admin.conf; "+text, dir, file)
 	}
 	for _, name := range c.containers() {
-		jobs = append(jobs,
-			func() error { return c.collectDocker(ctx, filepath.Join(dir, name+".inspect.json"), "inspect", name) },
-			func() error { return c.collectDocker(ctx, filepath.Join(dir, name+".log"), "logs", name) })
+		docker(name+".inspect.json", "inspect", name)
+		docker(name+".log", "logs", name)
 	}
-	jobs = append(jobs, func() error {
-		return c.collectDocker(ctx, filepath.Join(dir, "network.inspect.json"), "network", "inspect", c.o.Name)
-	})
-
-	errs := make([]error, len(jobs))
-	var g errgroup.Group
-	g.SetLimit(4) // two cores are usual; more only makes each one slower
-	for i, job := range jobs {
-		g.Go(func() error { errs[i] = job(); return nil })
-	}
-	_ = g.Wait() // errors are in errs
-	if err := errors.Join(errs...); err != nil {
-		return fmt.Errorf("collect evidence: %w", err)
-	}
-	return nil
-}
-
-func collectScript(ctx context.Context, h cluster.Host, script, path string) error {
-	ctx, cancel := context.WithTimeout(ctx, collectTime)
-	defer cancel()
-	return intoFile(path, func(f *os.File) error {
-		return h.Run(ctx, cluster.Command{Path: "sh", Args: []string{"-c", script}, Stdout: f, Stderr: f})
-	})
-}
-
-func (c *Cluster) collectDocker(ctx context.Context, path string, args ...string) error {
-	ctx, cancel := context.WithTimeout(ctx, collectTime)
-	defer cancel()
-	return intoFile(path, func(f *os.File) error {
-		cmd := c.o.Docker.Command(ctx, args...)
-		cmd.Stdout, cmd.Stderr = f, f
-		return cmd.Run()
-	})
-}
-
-func intoFile(path string, write func(*os.File) error) error {
-	if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
-		return err
-	}
-	f, err := os.Create(path)
-	if err != nil {
-		return err
-	}
-	err = write(f)
-	if cerr := f.Close(); err == nil {
-		err = cerr
-	}
-	if err != nil {
-		return fmt.Errorf("%s: %w", filepath.Base(path), err)
-	}
-	return nil
+	docker("network.inspect.json", "network", "inspect", c.o.Name)
+	return evidence.Collect(ctx, files)
 }

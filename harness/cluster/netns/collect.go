@@ -5,20 +5,13 @@ package netns
 
 import (
 	"context"
-	"errors"
-	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
-	"time"
-
-	"golang.org/x/sync/errgroup"
 
 	"github.com/lbmatrix/lbmatrix/harness/cluster"
+	"github.com/lbmatrix/lbmatrix/harness/cluster/evidence"
 )
-
-// collectTime bounds one command of Collect.
-const collectTime = 30 * time.Second
 
 // nodeEvidence is what is asked of every node; the key is the file's name. The logs of
 // its programs are there already.
@@ -40,56 +33,22 @@ var clusterEvidence = map[string][]string{
 
 // Collect implements cluster.Cluster. It collects what it can and joins the errors.
 func (c *Cluster) Collect(ctx context.Context, dir string) error {
-	var jobs []func() error
+	var files []evidence.File
 	for _, n := range c.nodes {
 		for file, script := range nodeEvidence {
-			jobs = append(jobs, func() error {
-				return intoFile(ctx, filepath.Join(dir, n.name, file), func(ctx context.Context, f *os.File) error {
-					return n.Run(ctx, cluster.Command{Path: "sh", Args: []string{"-c", script}, Stdout: f, Stderr: f})
-				})
-			})
+			files = append(files, evidence.File{Path: filepath.Join(dir, n.name, file), Write: func(ctx context.Context, f *os.File) error {
+				return n.Run(ctx, cluster.Command{Path: "sh", Args: []string{"-c", script}, Stdout: f, Stderr: f})
+			}})
 		}
 	}
 	if c.forward != nil {
 		for file, args := range clusterEvidence {
-			jobs = append(jobs, func() error {
-				return intoFile(ctx, filepath.Join(dir, file), func(ctx context.Context, f *os.File) error {
-					cmd := exec.CommandContext(ctx, c.o.Programs[programKubectl], append([]string{"--kubeconfig", c.o.path("kubeconfig")}, args...)...)
-					cmd.Stdout, cmd.Stderr = f, f
-					return cmd.Run()
-				})
-			})
+			files = append(files, evidence.File{Path: filepath.Join(dir, file), Write: func(ctx context.Context, f *os.File) error {
+				cmd := exec.CommandContext(ctx, c.o.Programs[programKubectl], append([]string{"--kubeconfig", c.o.path("kubeconfig")}, args...)...)
+				cmd.Stdout, cmd.Stderr = f, f
+				return cmd.Run()
+			}})
 		}
 	}
-	errs := make([]error, len(jobs))
-	var g errgroup.Group
-	g.SetLimit(4) // two cores are usual; more only makes each one slower
-	for i, job := range jobs {
-		g.Go(func() error { errs[i] = job(); return nil })
-	}
-	_ = g.Wait() // errors are in errs
-	if err := errors.Join(errs...); err != nil {
-		return fmt.Errorf("collect evidence: %w", err)
-	}
-	return nil
-}
-
-func intoFile(ctx context.Context, path string, write func(context.Context, *os.File) error) error {
-	ctx, cancel := context.WithTimeout(ctx, collectTime)
-	defer cancel()
-	if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
-		return err
-	}
-	f, err := os.Create(path)
-	if err != nil {
-		return err
-	}
-	err = write(ctx, f)
-	if cerr := f.Close(); err == nil {
-		err = cerr
-	}
-	if err != nil {
-		return fmt.Errorf("%s: %w", filepath.Base(path), err)
-	}
-	return nil
+	return evidence.Collect(ctx, files)
 }
