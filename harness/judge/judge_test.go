@@ -342,8 +342,29 @@ func TestWorlds(t *testing.T) {
 			map[string]string{"connect-latency": "p50-ratio"},
 		},
 		"the VIP has a worse p90": {
-			func(w *world) { w.latency[journal.StreamRequest+"/vip"] = hist{p50: 200e3, p90: 1200e3, n: 1000} },
+			func(w *world) { w.latency[journal.StreamRequest+"/vip"] = hist{p50: 200e3, p90: 2400e3, n: 1000} },
 			map[string]string{"request-latency": "p90-ratio"},
+		},
+		// One request in ten waited for the machine: a few more of the VIP's than of the
+		// NodePort's make its p90 a hundred times the other.
+		"the p90 is where slow requests begin": {
+			func(w *world) {
+				w.latency[journal.StreamRequest+"/vip"] = hist{p50: 200e3, p90: 300e3, n: 1000, slow: 108}
+				w.latency[journal.StreamRequest+"/nodeport"] = hist{p50: 200e3, p90: 300e3, n: 1000, slow: 92}
+			},
+			nil,
+		},
+		"one request in seven through the VIP waits": {
+			func(w *world) {
+				w.latency[journal.StreamRequest+"/vip"] = hist{p50: 200e3, p90: 300e3, n: 1000, slow: 143}
+			},
+			map[string]string{"request-latency": "p90-ratio"},
+		},
+		"a histogram cannot be read": {
+			func(w *world) {
+				w.latency[journal.StreamRequest+"/vip"] = hist{p50: 200e3, p90: 300e3, n: 1000, torn: true}
+			},
+			map[string]string{"request-latency": "no-data"},
 		},
 		"the client was too slow": {func(w *world) {
 			w.latency[journal.StreamRequest+"/vip"] = hist{p50: 200e3, p90: 300e3, n: 1000, late: 501}

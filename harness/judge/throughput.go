@@ -99,20 +99,25 @@ func quantile(sorted []int64, q float64) int64 {
 }
 
 // quantileInterval is the interval between two of ascending values that holds the
-// quantile q with at least 95 % confidence, where there are enough of them, whatever their
-// distribution: the binomial distribution gives the ranks (David and Nagaraja, Order
-// Statistics, 7.1).
+// quantile q with at least 95 % confidence, whatever their distribution.
 func quantileInterval[T any](sorted []T, q float64) (low, high T) {
-	n := len(sorted)
-	below := distuv.Binomial{N: float64(n), P: q} // how many values the quantile exceeds
-	i, j := 0, n-1
-	for i+1 < n && below.CDF(float64(i+1)) <= 0.025 {
-		i++ // the value at i exceeds the quantile with the probability of at most i below it
-	}
-	for j > i && 1-below.CDF(float64(j-1)) <= 0.025 {
-		j-- // the value at j is below it with the probability of more than j below it
-	}
+	i, j := quantileRanks(len(sorted), q)
 	return sorted[i], sorted[j]
+}
+
+// quantileRanks says which two of n ascending values, from 0, bound that interval, where
+// there are enough of them: the binomial distribution gives the ranks (David and
+// Nagaraja, Order Statistics, 7.1).
+func quantileRanks(n int, q float64) (low, high int) {
+	below := distuv.Binomial{N: float64(n), P: q} // how many values the quantile exceeds
+	low, high = 0, n-1
+	for low+1 < n && below.CDF(float64(low+1)) <= 0.025 {
+		low++ // the value at low exceeds the quantile with the probability of at most low below it
+	}
+	for high > low && 1-below.CDF(float64(high-1)) <= 0.025 {
+		high-- // the value at high is below it with the probability of more than high below it
+	}
+	return low, high
 }
 
 // pairInterval is that interval of the median ratio of neighbouring transfers.

@@ -20,6 +20,7 @@ import (
 	"github.com/lbmatrix/lbmatrix/harness/journal"
 	"github.com/lbmatrix/lbmatrix/harness/judge"
 	"github.com/lbmatrix/lbmatrix/harness/probe"
+	"github.com/lbmatrix/lbmatrix/harness/probe/latency"
 	"github.com/lbmatrix/lbmatrix/harness/scenario"
 )
 
@@ -71,6 +72,35 @@ type hist struct {
 	p50, p90  int64
 	n, errors int64
 	late      int64
+	slow      int64 // so many of n took 30 ms more
+	torn      bool  // the histogram is
+}
+
+// body is a histogram of n samples with these percentiles: they rise evenly from one to
+// the next, and to four times the p90 at the end.
+func (h hist) body(target, name string) (probe.LoadHistogram, error) {
+	l := latency.New()
+	for i := range h.n {
+		q := float64(i+1) / float64(h.n)
+		v := float64(h.p50) * (0.8 + 0.4*q)
+		switch {
+		case q > 0.9:
+			v = float64(h.p90) * (1 + 30*(q-0.9))
+		case q > 0.5:
+			v = float64(h.p50) + float64(h.p90-h.p50)*(q-0.5)/0.4
+		}
+		if i >= h.n-h.slow {
+			v += 30e6
+		}
+		if err := l.Record(time.Duration(v)); err != nil {
+			return probe.LoadHistogram{}, err
+		}
+	}
+	body, err := l.Body(target, name)
+	if h.torn {
+		body.HDR = body.HDR[:len(body.HDR)/2]
+	}
+	return body, err
 }
 
 const (
@@ -684,7 +714,11 @@ func (w *world) observeLatency(o *journal.Observation) error {
 		for _, target := range []string{"vip", "nodeport"} {
 			h := w.latency[stream+"/"+target]
 			for _, name := range []string{probe.HistogramResponse, probe.HistogramService} {
-				l.add(probe.KindLoadHistogram, probe.LoadHistogram{Target: target, Name: name, Count: h.n, P50: h.p50, P90: h.p90, P99: 2 * h.p90, P999: 3 * h.p90, Max: 4 * h.p90})
+				body, err := h.body(target, name)
+				if err != nil {
+					return err
+				}
+				l.add(probe.KindLoadHistogram, body)
 			}
 			for range h.errors {
 				l.add(probe.KindLoadError, probe.LoadError{Target: target, ErrorKind: probe.ErrorTimeout})

@@ -101,17 +101,49 @@ func (e *Env) AnnouncerOf(ctx context.Context, service string) (string, error) {
 }
 
 // announcerOf asks which node alone answers for a VIP, and who answered: no node where
-// nobody, several, or a stranger did, or where there is no VIP.
+// nobody, several, or a stranger did each time it asked, or where there is no VIP. What
+// is measured next hangs on the answer, and a machine that stands still for the half
+// second of a sweep is no finding; the checks on responders have sweeps of their own.
 func (e *Env) announcerOf(ctx context.Context, vip string) (journal.Node, []string, error) {
 	if vip == "" {
 		return journal.Node{}, nil, nil
 	}
-	found, err := e.Responders(ctx, []string{vip})
-	if err != nil {
-		return journal.Node{}, nil, err
+	var node journal.Node
+	var answered []string
+	err := attempts(ctx, announcerAttempts, announcerPause, func() (bool, error) {
+		found, err := e.Responders(ctx, []string{vip})
+		if err != nil {
+			return false, err
+		}
+		answered = found[vip]
+		var ok bool
+		node, ok = e.Announcer(answered)
+		return ok, nil
+	})
+	return node, answered, err
+}
+
+// How often, and how far apart, the segment is asked for a VIP's announcer.
+const (
+	announcerAttempts = 5
+	announcerPause    = 500 * time.Millisecond
+)
+
+// attempts calls try until it is done or has failed, at most n times, with a pause between
+// two calls that doubles. That the last was not done is no error.
+func attempts(ctx context.Context, n int, pause time.Duration, try func() (done bool, err error)) error {
+	for i := 1; ; i++ {
+		done, err := try()
+		if done || err != nil || i == n {
+			return err
+		}
+		select {
+		case <-time.After(pause):
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+		pause *= 2
 	}
-	n, _ := e.Announcer(found[vip])
-	return n, found[vip], nil
 }
 
 // Services lists the LoadBalancer Services under test as they are now.

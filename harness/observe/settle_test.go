@@ -4,7 +4,10 @@
 package observe
 
 import (
+	"context"
+	"errors"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/require"
 )
@@ -27,4 +30,41 @@ func TestSegmentsThatAreWaitedFor(t *testing.T) {
 			require.Equal(t, c.crowded, Crowded(c.found))
 		})
 	}
+}
+
+func TestAttemptsEndWithTheFirstThatIsDone(t *testing.T) {
+	failed := errors.New("no observer")
+	for name, c := range map[string]struct {
+		doneAt, failAt, calls int
+		err                   error
+	}{
+		"done at once":    {doneAt: 1, calls: 1},
+		"done at the 3rd": {doneAt: 3, calls: 3},
+		"never done":      {calls: 4},
+		"failed":          {doneAt: 3, failAt: 2, calls: 2, err: failed},
+	} {
+		t.Run(name, func(t *testing.T) {
+			calls := 0
+			err := attempts(t.Context(), 4, time.Microsecond, func() (bool, error) {
+				calls++
+				if calls == c.failAt {
+					return false, failed
+				}
+				return calls == c.doneAt, nil
+			})
+			require.ErrorIs(t, err, c.err)
+			require.Equal(t, c.calls, calls)
+		})
+	}
+	t.Run("cancelled", func(t *testing.T) {
+		ctx, cancel := context.WithCancel(t.Context())
+		calls := 0
+		err := attempts(ctx, 4, time.Hour, func() (bool, error) {
+			calls++
+			cancel()
+			return false, nil
+		})
+		require.ErrorIs(t, err, context.Canceled)
+		require.Equal(t, 1, calls)
+	})
 }

@@ -128,27 +128,35 @@ func observeLatency(ctx context.Context, e *Env, o *journal.Observation) error {
 	return o.Write(journal.KindPaths, paths)
 }
 
-// latencyAttempts is how often a latency run is made until the client keeps its
-// schedule: other work on the machine, or of its neighbours, comes in bursts.
-const latencyAttempts = 3
+// A latency run is made until the client keeps its schedule: other work on the machine,
+// or of its neighbours, comes in bursts, which the pauses between the attempts outlast.
+const (
+	latencyAttempts = 5
+	latencyPause    = 2 * time.Second // before the second attempt; it doubles
+)
 
 // keptSchedule makes a latency run until the client was not what was measured. It
 // returns the stream of the last attempt and those of the ones before, which only the
 // client's own lateness discards, never what they measured.
 func (e *Env) keptSchedule(ctx context.Context, o *journal.Observation, client cluster.Host, stream, mode string, targets []journal.Target) (last string, discarded []string, err error) {
-	for n := 1; ; n++ {
+	n := 0
+	err = attempts(ctx, latencyAttempts, latencyPause, func() (bool, error) {
+		if n++; n > 1 {
+			discarded = append(discarded, last)
+		}
 		last = journal.AttemptStream(stream, n)
 		totals, err := e.load(ctx, o, client, last, mode, targets, e.Scenario.Spec.Limits.LatencyRequests, latencyWarmup)
 		if err != nil {
-			return "", nil, err
+			return false, err
 		}
-		if !totals.Behind(journal.MaxLateShare) || n == latencyAttempts {
-			return last, discarded, nil
+		behind := totals.Behind(journal.MaxLateShare)
+		if behind {
+			e.Progress(fmt.Sprintf("attempt %d of %d at latency: the client was late for %d of %d requests (hypervisor steal %.0f %%)",
+				n, latencyAttempts, totals.Late, totals.Scheduled, 100*totals.StealRatio))
 		}
-		e.Progress(fmt.Sprintf("the client was late for %d of %d requests (hypervisor steal %.0f %%): measure again, attempt %d of %d",
-			totals.Late, totals.Scheduled, 100*totals.StealRatio, n+1, latencyAttempts))
-		discarded = append(discarded, last)
-	}
+		return !behind, nil
+	})
+	return last, discarded, err
 }
 
 // latencyWarmup is how many requests a path is excluded from the figures: they pay for

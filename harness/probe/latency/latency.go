@@ -103,3 +103,18 @@ func (l *Latencies) Body(target, name string) (probe.LoadHistogram, error) {
 	}
 	return body, nil
 }
+
+// Ranks reads the samples back from a wire record: the function gives the one of a rank
+// in ascending order, from 0, within 0.1 %.
+func Ranks(body probe.LoadHistogram) (func(rank int) int64, error) {
+	h, err := hdrhistogram.Decode([]byte(body.HDR))
+	if err != nil {
+		return nil, fmt.Errorf("decode %s histogram of %s: %w", body.Name, body.Target, err)
+	}
+	if h.TotalCount() != body.Count {
+		return nil, fmt.Errorf("decode %s histogram of %s: it holds %d samples of %d", body.Name, body.Target, h.TotalCount(), body.Count)
+	}
+	return func(rank int) int64 {
+		return h.ValueAtPercentile(100 * float64(rank+1) / float64(body.Count))
+	}, nil
+}
