@@ -24,7 +24,8 @@ COUNT ?= 6
 BASE ?=
 
 SET_all :=
-NETNS := kube-proxy-iptables-metallb-l2 kube-proxy-nftables-metallb-l2
+# What network namespaces can run: kube-proxy in every mode, known-bad ones included.
+NETNS := kube-proxy-iptables-metallb-l2 kube-proxy-nftables-metallb-l2 kube-proxy-ipvs-strictarp-metallb-l2 bad-ipvs-lax-arp
 SET_ci := kube-proxy-iptables-metallb-l2 cilium-kpr-dsr-metallb-l2
 ifeq ($(origin SET_$(SET)),undefined)
 $(error SET=$(SET): there is no such set of scenarios; sets: all ci)
@@ -51,7 +52,7 @@ matrix: docker ## run the scenarios on real clusters and print the matrix
 	@bin/lbmatrix run --source $(SOURCE) --results $(RESULTS) $(ARGS) $(SCENARIOS)
 
 .PHONY: netns
-netns: build ## run the kube-proxy scenarios on network namespaces (root; no Docker)
+netns: build ## run the kube-proxy scenarios on network namespaces, ipvs in a guest where need be (root; no Docker)
 	@.ci/need ip=iproute2 nsenter=util-linux curl=curl iptables=iptables nft=nftables ipvsadm=ipvsadm
 	@bin/lbmatrix run --provider netns --source $(SOURCE) --results $(RESULTS) $(ARGS) $(if $(strip $(SCENARIOS)),$(SCENARIOS),$(NETNS))
 

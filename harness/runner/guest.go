@@ -34,11 +34,11 @@ type kernelError struct{ unsupportedError }
 func (e *kernelError) Unwrap() error { return &e.unsupportedError }
 
 // wantsGuest says whether a scenario that could not be configured is to run in a guest:
-// the kernel lacks something, the user left the choice to us, this is no guest already, and
-// its cluster can be one of processes, for a guest has no containers.
+// the kernel lacks something, the user did not ask for containers, which a guest has not, this
+// is no guest already, and the scenario's cluster can be one of processes.
 func (r *execution) wantsGuest(sc *scenario.Scenario, cause error) bool {
 	var lacks *kernelError
-	return errors.As(cause, &lacks) && r.Provider == ProviderAuto && r.matrix.Run.Machine.Accelerator == "" && GuestCanRun(sc)
+	return errors.As(cause, &lacks) && r.Provider != scenario.ProviderKind && r.matrix.Run.Machine.Accelerator == "" && GuestCanRun(sc)
 }
 
 // GuestCanRun says whether a scenario's cluster can be one of processes, whatever its
