@@ -5,6 +5,8 @@ package runner
 
 import (
 	"context"
+	"slices"
+	"strings"
 
 	"github.com/lbmatrix/lbmatrix/harness/artifact"
 	"github.com/lbmatrix/lbmatrix/harness/scenario"
@@ -22,6 +24,24 @@ type From struct {
 	Mirrors []string        // HOST=TARGET
 	Pins    string          // file of the user's digests
 	Own     artifact.Own
+}
+
+// ownBuilds says whether a journal's versions name a build of the user's own.
+func ownBuilds(versions map[string]string) bool {
+	for name := range versions {
+		if strings.HasPrefix(name, ownMark) {
+			return true
+		}
+	}
+	return false
+}
+
+// concerns says whether a build of the user's own stands in for a part of a scenario.
+func concerns(own artifact.Own, sc *scenario.Scenario) bool {
+	return slices.ContainsFunc(sc.Spec.Components, func(c scenario.Component) bool {
+		return own.Charts[c.Name] != "" ||
+			slices.ContainsFunc(own.Images, func(i artifact.OwnImage) bool { return i.Component == c.Name })
+	})
 }
 
 // Options are those of an artifact store.

@@ -131,8 +131,12 @@ func (r *execution) resume() error {
 }
 
 // finished says whether a folder holds the whole journal of this very scenario: the
-// same text, the same phases, run to its end without a failed step.
-func finished(j *journal.Journal, c plan.Config) bool {
+// same text, the same phases, run to its end without a failed step. With builds of the
+// user's own, then or now, it never does: what they were is not what they are.
+func finished(j *journal.Journal, c plan.Config, own artifact.Own) bool {
+	if ownBuilds(j.Header.Versions) || concerns(own, c.Scenario) {
+		return false
+	}
 	want, err := plan.Header(c)
 	if err != nil || !j.Ended || j.Disorder != nil || j.Failure() != nil || j.Unsupported() != nil {
 		return false
@@ -143,7 +147,7 @@ func finished(j *journal.Journal, c plan.Config) bool {
 // scenario runs one scenario, or takes the finished journal of a resumed run.
 func (r *execution) scenario(ctx context.Context, sc *scenario.Scenario) report.Suite {
 	dir := filepath.Join(r.dir, sc.Metadata.Name)
-	if j, err := journal.ReadFile(filepath.Join(dir, journal.FileName)); err == nil && finished(j, r.config(sc, dir)) {
+	if j, err := journal.ReadFile(filepath.Join(dir, journal.FileName)); err == nil && finished(j, r.config(sc, dir), r.From.Own) {
 		r.note("%s: finished in the run that is resumed", sc.Metadata.Name)
 		return r.suite(sc, dir, nil)
 	}

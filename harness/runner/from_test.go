@@ -1,0 +1,58 @@
+// SPDX-License-Identifier: Apache-2.0
+// Copyright The lbmatrix Authors
+
+package runner
+
+import (
+	"path/filepath"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/lbmatrix/lbmatrix/harness/artifact"
+	"github.com/lbmatrix/lbmatrix/harness/journal"
+	"github.com/lbmatrix/lbmatrix/harness/plan"
+	"github.com/lbmatrix/lbmatrix/harness/scenario"
+	"github.com/lbmatrix/lbmatrix/scenarios"
+)
+
+// A scenario that was finished stays as it is when a run goes on, but not with builds of
+// the user's own: what lies under their names may be another thing by now.
+func TestFinishedScenarios(t *testing.T) {
+	all, err := scenarios.All(scenario.Options{})
+	require.NoError(t, err)
+	speaker := artifact.Own{Images: []artifact.OwnImage{{Component: "metallb", Image: "speaker", From: "example.org/me/speaker:dev"}}}
+	for name, c := range map[string]struct {
+		versions map[string]string
+		own      artifact.Own
+		skip     bool
+		reason   string
+		want     bool
+	}{
+		"the same":               {reason: journal.ReasonDone, want: true},
+		"cut off":                {reason: "interrupted"},
+		"other phases":           {reason: journal.ReasonDone, skip: true},
+		"with an own build then": {reason: journal.ReasonDone, versions: map[string]string{ownMark + "image metallb/speaker": "x"}},
+		"with an own image now":  {reason: journal.ReasonDone, own: speaker},
+		"with an own chart now":  {reason: journal.ReasonDone, own: artifact.Own{Charts: map[string]string{"metallb": "chart"}}},
+		"another's own build":    {reason: journal.ReasonDone, own: artifact.Own{Charts: map[string]string{"cilium": "chart"}}, want: true},
+	} {
+		t.Run(name, func(t *testing.T) {
+			sc := all[0]
+			for _, s := range all {
+				if s.Metadata.Name == "kube-proxy-iptables-metallb-l2" {
+					sc = s
+				}
+			}
+			header, err := plan.Header(plan.Config{Scenario: sc, Versions: c.versions})
+			require.NoError(t, err)
+			file := filepath.Join(t.TempDir(), journal.FileName)
+			w, err := journal.Create(file, header)
+			require.NoError(t, err)
+			require.NoError(t, w.Close(c.reason, nil))
+			j, err := journal.ReadFile(file)
+			require.NoError(t, err)
+			require.Equal(t, c.want, finished(j, plan.Config{Scenario: sc, SkipMutations: c.skip}, c.own))
+		})
+	}
+}
