@@ -6,6 +6,7 @@ package selftest
 import (
 	"context"
 	"net/netip"
+	"sync/atomic"
 
 	"github.com/lbmatrix/lbmatrix/harness/probe/arp"
 	"github.com/lbmatrix/lbmatrix/harness/probe/ether"
@@ -193,18 +194,18 @@ func shared(first func(int) bool) func(context.Context, *Site) error {
 		if err := also(svc.announcer.Host, svc, first); err != nil {
 			return err
 		}
-		var r *world.Responder
-		var err error
+		var other atomic.Pointer[world.Responder] // it answers before it is known here
 		announced := false
-		r, err = s.other(svc).Respond(world.Script{Addresses: []netip.Addr{svc.vip}, Answers: func(n int) bool {
+		r, err := s.other(svc).Respond(world.Script{Addresses: []netip.Addr{svc.vip}, Answers: func(n int) bool {
 			if first(n) {
 				return false
 			}
-			if !announced { // the first time, as a speaker does when it takes over
+			if r := other.Load(); r != nil && !announced { // the first time, as a speaker does when it takes over
 				announced = r.Announce(svc.vip) == nil
 			}
 			return true
 		}})
+		other.Store(r)
 		return err
 	}
 }
@@ -214,14 +215,15 @@ func begins(tell bool) func(context.Context, *Site) error {
 	const silent = 10
 	return func(_ context.Context, s *Site) error {
 		svc := s.addService(serviceCluster)
-		var r *world.Responder
-		var err error
-		r, err = svc.announcer.Respond(world.Script{Addresses: []netip.Addr{svc.vip}, Answers: func(n int) bool {
-			if n == silent && tell {
-				tell = r.Announce(svc.vip) != nil
+		var announcer atomic.Pointer[world.Responder] // it is asked before it is known here
+		told := !tell
+		r, err := svc.announcer.Respond(world.Script{Addresses: []netip.Addr{svc.vip}, Answers: func(n int) bool {
+			if r := announcer.Load(); r != nil && n >= silent && !told {
+				told = r.Announce(svc.vip) == nil
 			}
 			return n >= silent
 		}})
+		announcer.Store(r)
 		return err
 	}
 }

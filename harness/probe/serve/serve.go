@@ -50,8 +50,24 @@ func Listen(ctx context.Context, httpAddress, tcpAddress, udpAddress string) (Co
 		if c.UDP, err = lc.ListenPacket(ctx, "udp", udpAddress); err != nil {
 			return c, errors.Join(fmt.Errorf("listen for udp: %w", err), c.close())
 		}
+		if err = deepen(c.UDP); err != nil {
+			return c, errors.Join(fmt.Errorf("listen for udp: %w", err), c.close())
+		}
 	}
 	return c, nil
+}
+
+// datagrams is how many bytes may wait for a backend that its machine does not run: what
+// overflows is lost, and would be taken for a loss on the way. The default holds no more
+// than the datagrams of 8000 bytes that come within a tenth of a second. The kernel gives
+// at most net.core.rmem_max, without an error.
+const datagrams = 4 << 20
+
+func deepen(conn net.PacketConn) error {
+	if buffered, ok := conn.(interface{ SetReadBuffer(bytes int) error }); ok {
+		return buffered.SetReadBuffer(datagrams)
+	}
+	return nil
 }
 
 func (c Config) close() error {
