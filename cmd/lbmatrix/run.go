@@ -22,7 +22,7 @@ import (
 // runFlags are the flags of run.
 type runFlags struct {
 	keep, provider, results, resume, shard, format string
-	files                                          []string
+	files, sweep                                   []string
 	skipMutations, dryRun                          bool
 	from                                           fromFlags
 }
@@ -38,6 +38,7 @@ and deletes it. Without a scenario it runs all. Ctrl-C stops, removes what exist
   lbmatrix run kube-proxy-iptables-metallb-l2 --keep on-failure
   lbmatrix run --file my-scenario.yaml --source go-module
   lbmatrix run --image metallb/speaker=example.org/speaker:dev --set metallb.speaker.logLevel=debug
+  lbmatrix run kube-proxy-iptables-metallb-l2 --sweep kubernetes=v1.34.4,v1.35.4 --sweep metallb=v0.13.9,v0.15.2
   lbmatrix run --resume results/latest`,
 		ValidArgsFunction: completeScenarios,
 		RunE:              func(cmd *cobra.Command, args []string) error { return a.runScenarios(cmd, f, args) },
@@ -68,6 +69,7 @@ func (f *runFlags) define(cmd *cobra.Command) {
 	cmd.Flags().StringVar(&f.resume, "resume", "", "go on with a run that was cut off: its folder")
 	cmd.Flags().StringVar(&f.shard, "shard", "", "run the i-th of n parts of the scenarios: i/n")
 	cmd.Flags().StringArrayVar(&f.files, "file", nil, "run the scenario in this file; may be repeated")
+	cmd.Flags().StringArrayVar(&f.sweep, "sweep", nil, "run each scenario once for each version: NAME=VERSION[,VERSION...], NAME being kubernetes or a component; may be repeated for every combination")
 	cmd.Flags().BoolVar(&f.skipMutations, "skip-mutations", false, "leave out the known-bad phases")
 	cmd.Flags().BoolVar(&f.dryRun, "dry-run", false, "print the plan and stop")
 	_ = cmd.RegisterFlagCompletionFunc("keep", fixed(string(plan.KeepNever), string(plan.KeepOnFailure), string(plan.KeepAlways)))
@@ -76,21 +78,23 @@ func (f *runFlags) define(cmd *cobra.Command) {
 
 // choose resolves what the command line names.
 func choose(f runFlags, names []string) ([]*scenario.Scenario, error) {
-	if f.resume != "" {
-		var err error
+	axes, err := scenario.ParseSweep(f.sweep)
+	if err != nil {
+		return nil, usageError(err)
+	}
+	if f.resume != "" && len(axes) == 0 {
 		if names, err = resumed(f, names); err != nil {
 			return nil, usageError(err)
 		}
 	}
-	if len(names)+len(f.files) == 0 {
-		all, err := runner.Choose(nil, nil)
-		if err != nil {
-			return nil, failed(err) // they come with the program
-		}
-		return shard(all, f.shard)
-	}
 	all, err := runner.Choose(names, f.files)
-	if err != nil {
+	switch {
+	case err != nil && len(names)+len(f.files) == 0:
+		return nil, failed(err) // they come with the program
+	case err != nil:
+		return nil, usageError(err)
+	}
+	if all, err = scenario.Sweep(all, axes, runner.LoadOptions()); err != nil {
 		return nil, usageError(err)
 	}
 	if f.resume != "" {
@@ -123,7 +127,7 @@ func resumed(f runFlags, names []string) ([]string, error) {
 			continue
 		}
 		if !slices.Contains(scenarios.Names(), name) {
-			return nil, fmt.Errorf("--resume %s: scenario %s is not in the catalogue: give its --file again", f.resume, name)
+			return nil, fmt.Errorf("--resume %s: scenario %s is not in the catalogue: give its --file, or the scenarios and their --sweep, again", f.resume, name)
 		}
 		names = append(names, name)
 	}
