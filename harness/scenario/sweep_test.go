@@ -74,8 +74,10 @@ func TestSweepMakesEveryCombination(t *testing.T) {
 	}
 	name := base.Metadata.Name
 	require.Equal(t, []cell{
-		{name + "-k1-34-4-m0-13-9", "v1.34.4", "v0.13.9"}, {name + "-k1-34-4-m0-15-2", "v1.34.4", "v0.15.2"},
-		{name + "-k1-35-4-m0-13-9", "v1.35.4", "v0.13.9"}, {name + "-k1-35-4-m0-15-2", "v1.35.4", "v0.15.2"},
+		{name + "-k1-34-4-m0-13-9", "v1.34.4", "v0.13.9"},
+		{name + "-k1-34-4-m0-15-2", "v1.34.4", "v0.15.2"},
+		{name + "-k1-35-4-m0-13-9", "v1.35.4", "v0.13.9"},
+		{name + "-k1-35-4-m0-15-2", "v1.35.4", "v0.15.2"},
 	}, cells)
 	after, err := base.Digest()
 	require.NoError(t, err)
