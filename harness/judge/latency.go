@@ -142,6 +142,12 @@ func lateness(t probe.LoadTotals) string {
 		t.Late, t.Scheduled, t.Dropped, 100*t.StealRatio)
 }
 
+// How a ratio that is held against its limit is told, and what it is.
+const (
+	surely  = "%s through the VIP is surely %.2f times that through the NodePort (measured: %.2f), limit %.2f"
+	atLeast = "lower end of the 95 % interval of the VIP's / upper end of the NodePort's"
+)
+
 // judgeRatios holds the VIP path against the NodePort path.
 func judgeRatios(vip, port path, limits scenario.Limits, what string, figures []Figure) Verdict {
 	vipAt, err := latency.Ranks(vip.response)
@@ -161,18 +167,16 @@ func judgeRatios(vip, port path, limits scenario.Limits, what string, figures []
 	r50 := float64(vip.response.P50) / float64(port.response.P50)
 	r90 := float64(vip.response.P90) / float64(port.response.P90)
 	sure50, sure90 := sure(0.5), sure(0.9)
-	const atLeast = "lower end of the 95 % interval of the VIP's / upper end of the NodePort's"
 	figures = append(figures,
 		Figure{Name: what + " p50 ratio", Value: r50, Unit: "ratio", N: n, Method: "p50 VIP / p50 NodePort, interleaved"},
 		Figure{Name: what + " p90 ratio", Value: r90, Unit: "ratio", N: n, Method: "p90 VIP / p90 NodePort, interleaved"},
 		Figure{Name: what + " p50 ratio at least", Value: sure50, Unit: "ratio", N: n, Method: atLeast},
 		Figure{Name: what + " p90 ratio at least", Value: sure90, Unit: "ratio", N: n, Method: atLeast})
-	const words = "%s through the VIP is surely %.2f times that through the NodePort (measured: %.2f), limit %.2f"
 	switch {
 	case sure50 > limits.LatencyRatioP50:
-		return fail("p50-ratio", words, "p50", sure50, r50, limits.LatencyRatioP50).with(figures...)
+		return fail("p50-ratio", surely, "p50", sure50, r50, limits.LatencyRatioP50).with(figures...)
 	case sure90 > limits.LatencyRatioP90:
-		return fail("p90-ratio", words, "p90", sure90, r90, limits.LatencyRatioP90).with(figures...)
+		return fail("p90-ratio", surely, "p90", sure90, r90, limits.LatencyRatioP90).with(figures...)
 	}
 	return pass("%s p50 %s p90 %s p99 %s over %d requests; %.2f and %.2f times the NodePort's p50 and p90", what,
 		ms(vip.response.P50), ms(vip.response.P90), ms(vip.response.P99), n, r50, r90).with(figures...)
