@@ -94,6 +94,9 @@ func (f Facts) Observation(id string) (Span, error) {
 	}, nil
 }
 
+// Streams names the instruments' runs that were made in the span.
+func (s Span) Streams() []string { return slices.Clone(s.streams) }
+
 // ErrNoData is an observation of which nothing was recorded; ErrLost one of which
 // records are missing.
 var (

@@ -289,6 +289,10 @@ type Unmeasured struct {
 // measured its own delay: the median may be it.
 const MaxLateShare = 0.5
 
+// LatencyAttempts is how often a latency run is made, at most, until the client has kept
+// its schedule.
+const LatencyAttempts = 5
+
 // AttemptStream names attempt n (from 1) at a load run; BaseStream takes that back.
 func AttemptStream(stream string, n int) string {
 	if n == 1 {

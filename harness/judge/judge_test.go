@@ -360,6 +360,20 @@ func TestWorlds(t *testing.T) {
 			},
 			map[string]string{"request-latency": "p90-ratio"},
 		},
+		"nearly half of the VIP's requests wait, and one in eleven of the NodePort's": {
+			func(w *world) {
+				w.latency[journal.StreamRequest+"/vip"] = hist{p50: 200e3, p90: 300e3, n: 1000, slow: 460}
+				w.latency[journal.StreamRequest+"/nodeport"] = hist{p50: 200e3, p90: 300e3, n: 1000, slow: 92}
+			},
+			map[string]string{"request-latency": "p90-ratio"},
+		},
+		"one in five of the VIP's, and one in ten of the NodePort's": {
+			func(w *world) {
+				w.latency[journal.StreamRequest+"/vip"] = hist{p50: 200e3, p90: 300e3, n: 1000, slow: 200}
+				w.latency[journal.StreamRequest+"/nodeport"] = hist{p50: 200e3, p90: 300e3, n: 1000, slow: 100}
+			},
+			map[string]string{"request-latency": "p90-ratio"},
+		},
 		"a histogram cannot be read": {
 			func(w *world) {
 				w.latency[journal.StreamRequest+"/vip"] = hist{p50: 200e3, p90: 300e3, n: 1000, torn: true}
@@ -387,6 +401,9 @@ func TestWorlds(t *testing.T) {
 			},
 			map[string]string{"connect-latency": "no-data"},
 		},
+		"a run was discarded without a word": {func(w *world) {
+			w.discarded, w.untold = map[string]int64{journal.StreamConnect: 1001}, true
+		}, map[string]string{"connect-latency": "no-data"}},
 		"a run was discarded although its client kept the schedule": {func(w *world) {
 			w.discarded = map[string]int64{journal.StreamConnect: 1000}
 		}, map[string]string{"connect-latency": "no-data"}},
@@ -588,9 +605,9 @@ func TestWorlds(t *testing.T) {
 			},
 			nil,
 		},
-		"a third of the transfers takes four times as long": {
+		"nearly half of the transfers take four times as long": {
 			func(w *world) {
-				for i := range 7 {
+				for i := range 9 {
 					w.transfers["vip"][2*i] *= 4
 				}
 			},

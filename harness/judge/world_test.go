@@ -46,6 +46,7 @@ type world struct {
 	backends  map[string]map[string]map[string]int // service -> pod -> peer -> answers
 	errors    map[string]int                       // service -> failed requests
 	latency   map[string]hist                      // "stream/target"
+	untold    bool                                 // that there were such attempts
 	discarded map[string]int64                     // stream -> late requests, of 2000, of an attempt that was made again
 	faults    map[string][]journal.Fault           // phase -> faults
 	broken    map[string]string                    // observation -> why it could not be finished
@@ -697,7 +698,9 @@ func (w *world) observeLatency(o *journal.Observation) error {
 			if err := l.end(all); err != nil {
 				return err
 			}
-			again = append(again, stream)
+			if !w.untold {
+				again = append(again, stream)
+			}
 			last[stream] = journal.AttemptStream(stream, 2)
 		}
 		targets = append(targets,

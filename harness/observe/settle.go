@@ -101,32 +101,38 @@ func (e *Env) AnnouncerOf(ctx context.Context, service string) (string, error) {
 }
 
 // announcerOf asks which node alone answers for a VIP, and who answered: no node where
-// nobody, several, or a stranger did each time it asked, or where there is no VIP. What
-// is measured next hangs on the answer, and a machine that stands still for the half
-// second of a sweep is no finding; the checks on responders have sweeps of their own.
+// nobody, several, or a stranger did, or where there is no VIP. It asks again where nobody
+// did, for a machine that stands still for the half second of a sweep answers nothing;
+// whoever does answer is taken for what it is.
 func (e *Env) announcerOf(ctx context.Context, vip string) (journal.Node, []string, error) {
 	if vip == "" {
 		return journal.Node{}, nil, nil
 	}
-	var node journal.Node
 	var answered []string
+	asked := 0
 	err := attempts(ctx, announcerAttempts, announcerPause, func() (bool, error) {
 		found, err := e.Responders(ctx, []string{vip})
 		if err != nil {
 			return false, err
 		}
+		asked++
 		answered = found[vip]
-		var ok bool
-		node, ok = e.Announcer(answered)
-		return ok, nil
+		return len(answered) > 0, nil
 	})
-	return node, answered, err
+	if err != nil {
+		return journal.Node{}, nil, fmt.Errorf("ask who announces %s: %w", vip, err)
+	}
+	if asked > 1 && len(answered) > 0 {
+		e.Progress(fmt.Sprintf("%s was answered only when it was asked for the %d. time", vip, asked))
+	}
+	node, _ := e.Announcer(answered)
+	return node, answered, nil
 }
 
 // How often, and how far apart, the segment is asked for a VIP's announcer.
 const (
-	announcerAttempts = 5
-	announcerPause    = 500 * time.Millisecond
+	announcerAttempts = 4
+	announcerPause    = 500 * time.Millisecond // before the second; it doubles
 )
 
 // attempts calls try until it is done or has failed, at most n times, with a pause between
@@ -140,7 +146,7 @@ func attempts(ctx context.Context, n int, pause time.Duration, try func() (done 
 		select {
 		case <-time.After(pause):
 		case <-ctx.Done():
-			return ctx.Err()
+			return context.Cause(ctx)
 		}
 		pause *= 2
 	}

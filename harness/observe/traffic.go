@@ -130,17 +130,14 @@ func observeLatency(ctx context.Context, e *Env, o *journal.Observation) error {
 
 // A latency run is made until the client keeps its schedule: other work on the machine,
 // or of its neighbours, comes in bursts, which the pauses between the attempts outlast.
-const (
-	latencyAttempts = 5
-	latencyPause    = 2 * time.Second // before the second attempt; it doubles
-)
+const latencyPause = 2 * time.Second // before the second attempt; it doubles
 
 // keptSchedule makes a latency run until the client was not what was measured. It
 // returns the stream of the last attempt and those of the ones before, which only the
 // client's own lateness discards, never what they measured.
 func (e *Env) keptSchedule(ctx context.Context, o *journal.Observation, client cluster.Host, stream, mode string, targets []journal.Target) (last string, discarded []string, err error) {
 	n := 0
-	err = attempts(ctx, latencyAttempts, latencyPause, func() (bool, error) {
+	err = attempts(ctx, journal.LatencyAttempts, latencyPause, func() (bool, error) {
 		if n++; n > 1 {
 			discarded = append(discarded, last)
 		}
@@ -152,11 +149,14 @@ func (e *Env) keptSchedule(ctx context.Context, o *journal.Observation, client c
 		behind := totals.Behind(journal.MaxLateShare)
 		if behind {
 			e.Progress(fmt.Sprintf("attempt %d of %d at latency: the client was late for %d of %d requests (hypervisor steal %.0f %%)",
-				n, latencyAttempts, totals.Late, totals.Scheduled, 100*totals.StealRatio))
+				n, journal.LatencyAttempts, totals.Late, totals.Scheduled, 100*totals.StealRatio))
 		}
 		return !behind, nil
 	})
-	return last, discarded, err
+	if err != nil {
+		return "", nil, fmt.Errorf("measure %s latency: %w", stream, err)
+	}
+	return last, discarded, nil
 }
 
 // latencyWarmup is how many requests a path is excluded from the figures: they pay for

@@ -39,8 +39,6 @@ const (
 	lateAfter = 5 * time.Millisecond
 	// warmup is how many requests a path is left out of the figures.
 	warmup = 20
-	// attempts bounds how often a latency run is made until the client kept its schedule.
-	attempts = 3
 	// replyRequests is how many connections and datagrams the reply path is read from.
 	replyRequests = 20
 )
@@ -234,7 +232,7 @@ func observeLatency(ctx context.Context, s *Site, o *journal.Observation, limits
 			if err != nil {
 				return err
 			}
-			if !totals.Behind(journal.MaxLateShare) || n == attempts {
+			if !totals.Behind(journal.MaxLateShare) || n == journal.LatencyAttempts {
 				for i := range targets {
 					targets[i].Stream = name
 				}

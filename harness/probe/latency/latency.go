@@ -114,7 +114,15 @@ func Ranks(body probe.LoadHistogram) (func(rank int) int64, error) {
 	if h.TotalCount() != body.Count {
 		return nil, fmt.Errorf("decode %s histogram of %s: it holds %d samples of %d", body.Name, body.Target, h.TotalCount(), body.Count)
 	}
+	for _, p := range []struct {
+		percentile float64
+		said       int64
+	}{{50, body.P50}, {90, body.P90}, {99, body.P99}, {99.9, body.P999}} {
+		if got := min(h.ValueAtPercentile(p.percentile), body.Max); body.Count > 0 && got != p.said {
+			return nil, fmt.Errorf("decode %s histogram of %s: its p%g is %d and not %d", body.Name, body.Target, p.percentile, got, p.said)
+		}
+	}
 	return func(rank int) int64 {
-		return h.ValueAtPercentile(100 * float64(rank+1) / float64(body.Count))
+		return min(h.ValueAtPercentile(100*float64(rank+1)/float64(body.Count)), body.Max)
 	}, nil
 }

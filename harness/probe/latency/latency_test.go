@@ -11,6 +11,8 @@ import (
 	"github.com/HdrHistogram/hdrhistogram-go"
 	"github.com/stretchr/testify/require"
 	"pgregory.net/rapid"
+
+	"github.com/lbmatrix/lbmatrix/harness/probe"
 )
 
 // Percentiles are within 0.1 %, the extremes and the mean exact, and two merged are the
@@ -86,4 +88,47 @@ func TestEmpty(t *testing.T) {
 	body, err := New().Body("t", "n")
 	require.NoError(t, err)
 	require.Zero(t, body.P99+body.Max+body.Min+body.Mean+body.Count)
+}
+
+// Every sample comes back at its rank, within the histogram's precision.
+func TestRanks(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		samples := rapid.SliceOfN(rapid.Int64Range(1, int64(time.Minute)), 1, 300).Draw(t, "samples")
+		l := New()
+		for _, v := range samples {
+			require.NoError(t, l.Record(time.Duration(v)))
+		}
+		body, err := l.Body("vip", "response")
+		require.NoError(t, err)
+		at, err := Ranks(body)
+		require.NoError(t, err)
+		slices.Sort(samples)
+		for rank, v := range samples {
+			require.InEpsilon(t, v, at(rank), 0.001, "rank %d", rank)
+		}
+	})
+}
+
+func TestRanksRefuses(t *testing.T) {
+	l := New()
+	for i := range 100 {
+		require.NoError(t, l.Record(time.Duration(i+1)*time.Millisecond))
+	}
+	for name, spoil := range map[string]func(*probe.LoadHistogram){
+		"torn":                func(b *probe.LoadHistogram) { b.HDR = b.HDR[:len(b.HDR)/2] },
+		"another count":       func(b *probe.LoadHistogram) { b.Count++ },
+		"another p50":         func(b *probe.LoadHistogram) { b.P50 *= 2 },
+		"another p90":         func(b *probe.LoadHistogram) { b.P90 /= 2 },
+		"a maximum below p99": func(b *probe.LoadHistogram) { b.Max = b.P50 },
+	} {
+		t.Run(name, func(t *testing.T) {
+			body, err := l.Body("vip", "response")
+			require.NoError(t, err)
+			_, err = Ranks(body)
+			require.NoError(t, err)
+			spoil(&body)
+			_, err = Ranks(body)
+			require.ErrorContains(t, err, "decode response histogram of vip")
+		})
+	}
 }
