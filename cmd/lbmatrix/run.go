@@ -38,7 +38,7 @@ and deletes it. Without a scenario it runs all. Ctrl-C stops, removes what exist
   lbmatrix run kube-proxy-iptables-metallb-l2 --keep on-failure
   lbmatrix run --file my-scenario.yaml --source go-module
   lbmatrix run --image metallb/speaker=example.org/speaker:dev --set metallb.speaker.logLevel=debug
-  lbmatrix run kube-proxy-iptables-metallb-l2 --sweep kubernetes=v1.34.4,v1.35.4 --sweep metallb=v0.13.9,v0.15.2
+  lbmatrix run kube-proxy-iptables-metallb-l2 --sweep kubernetes=v1.34.4,v1.35.4 --sweep metallb=v0.14.9,v0.15.2
   lbmatrix run --resume results/latest`,
 		ValidArgsFunction: completeScenarios,
 		RunE:              func(cmd *cobra.Command, args []string) error { return a.runScenarios(cmd, f, args) },
@@ -82,6 +82,9 @@ func choose(f runFlags, names []string) ([]*scenario.Scenario, error) {
 	if err != nil {
 		return nil, usageError(err)
 	}
+	if f.resume != "" && f.shard != "" {
+		return nil, usageError(errors.New("--resume goes on with the scenarios of that run: no --shard"))
+	}
 	if f.resume != "" && len(axes) == 0 {
 		if names, err = resumed(f, names); err != nil {
 			return nil, usageError(err)
@@ -106,8 +109,8 @@ func choose(f runFlags, names []string) ([]*scenario.Scenario, error) {
 // resumed names the catalogue's scenarios of the run that is gone on with: all it was
 // asked for, but those that were in files, which must be named again.
 func resumed(f runFlags, names []string) ([]string, error) {
-	if len(names) > 0 || f.shard != "" {
-		return nil, errors.New("--resume goes on with the scenarios of that run: name none, and no --shard")
+	if len(names) > 0 {
+		return nil, errors.New("--resume goes on with the scenarios of that run: name none, but with --sweep")
 	}
 	old, err := report.ReadRun(f.resume)
 	if err != nil {
@@ -134,16 +137,25 @@ func resumed(f runFlags, names []string) ([]string, error) {
 	return names, nil
 }
 
-// inOrder puts scenarios into the order of the run they are of.
+// inOrder keeps the scenarios of the run that is gone on with, in its order: of a sweep it
+// may have run a shard.
 func inOrder(all []*scenario.Scenario, dir string) ([]*scenario.Scenario, error) {
 	old, err := report.ReadRun(dir)
 	if err != nil {
 		return nil, usageError(fmt.Errorf("--resume %s: %w", dir, err))
 	}
-	slices.SortStableFunc(all, func(a, b *scenario.Scenario) int {
-		return slices.Index(old.Scenarios, a.Metadata.Name) - slices.Index(old.Scenarios, b.Metadata.Name)
-	})
-	return all, nil
+	var out []*scenario.Scenario
+	for _, name := range old.Scenarios {
+		i := slices.IndexFunc(all, func(s *scenario.Scenario) bool { return s.Metadata.Name == name })
+		if i < 0 {
+			return nil, usageError(fmt.Errorf("--resume %s: its scenario %s is not among those named now", dir, name))
+		}
+		out = append(out, all[i])
+	}
+	if len(out) == 0 {
+		return nil, usageError(fmt.Errorf("--resume %s: its run.json names no scenarios; start a new run", dir))
+	}
+	return out, nil
 }
 
 // shard takes every n-th scenario, beginning with the i-th.

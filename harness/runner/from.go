@@ -9,6 +9,7 @@ import (
 	"strings"
 
 	"github.com/lbmatrix/lbmatrix/harness/artifact"
+	"github.com/lbmatrix/lbmatrix/harness/journal"
 	"github.com/lbmatrix/lbmatrix/harness/scenario"
 )
 
@@ -38,10 +39,32 @@ func ownBuilds(versions map[string]string) bool {
 
 // concerns says whether a build of the user's own stands in for a part of a scenario.
 func concerns(own artifact.Own, sc *scenario.Scenario) bool {
+	return ownImages(own, sc) || slices.ContainsFunc(sc.Spec.Components, func(c scenario.Component) bool { return own.Charts[c.Name] != "" })
+}
+
+func ownImages(own artifact.Own, sc *scenario.Scenario) bool {
 	return slices.ContainsFunc(sc.Spec.Components, func(c scenario.Component) bool {
-		return own.Charts[c.Name] != "" ||
-			slices.ContainsFunc(own.Images, func(i artifact.OwnImage) bool { return i.Component == c.Name })
+		return slices.ContainsFunc(own.Images, func(i artifact.OwnImage) bool { return i.Component == c.Name })
 	})
+}
+
+// ownElsewhere refuses builds of the user's own where they would not run, or not be told
+// of, and what is published would pass for them: an image is for containers, and what ran
+// in a guest is written there.
+func (r *execution) ownElsewhere(sc *scenario.Scenario, guest bool) error {
+	switch own := r.From.Own; {
+	case ownImages(own, sc):
+		return &unsupportedError{journal.Unsupported{
+			Missing: []string{"images of your own run in containers only, and this cluster has none"},
+			Fix:     "Run it with --provider kind (`make docker` starts a daemon), or without --image",
+		}}
+	case guest && concerns(own, sc):
+		return &unsupportedError{journal.Unsupported{
+			Missing: []string{"a chart of your own is not taken into a guest"},
+			Fix:     "Run it where the kernel has what the scenario needs, or without --chart",
+		}}
+	}
+	return nil
 }
 
 // Options are those of an artifact store.

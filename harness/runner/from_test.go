@@ -56,3 +56,33 @@ func TestFinishedScenarios(t *testing.T) {
 		})
 	}
 }
+
+// Where a build of the user's own cannot run, what is published must not pass for it.
+func TestOwnBuildsElsewhere(t *testing.T) {
+	sc := &scenario.Scenario{Spec: scenario.Spec{Components: []scenario.Component{{Name: "metallb"}}}}
+	image := artifact.Own{Images: []artifact.OwnImage{{Component: "metallb", Image: "speaker", From: "x"}}}
+	chart := artifact.Own{Charts: map[string]string{"metallb": "chart"}}
+	for name, c := range map[string]struct {
+		own   artifact.Own
+		guest bool
+		want  string
+	}{
+		"nothing of one's own":        {},
+		"nothing, in a guest":         {guest: true},
+		"an image":                    {image, false, "images of your own"},
+		"an image, in a guest":        {image, true, "images of your own"},
+		"a chart":                     {own: chart},
+		"a chart, in a guest":         {chart, true, "not taken into a guest"},
+		"another component's, guests": {own: artifact.Own{Charts: map[string]string{"cilium": "chart"}}, guest: true},
+	} {
+		t.Run(name, func(t *testing.T) {
+			err := (&execution{Options: Options{From: From{Own: c.own}}}).ownElsewhere(sc, c.guest)
+			if c.want == "" {
+				require.NoError(t, err)
+				return
+			}
+			require.ErrorContains(t, err, c.want)
+			require.NotNil(t, unsupported(err))
+		})
+	}
+}

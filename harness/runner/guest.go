@@ -58,6 +58,9 @@ func (r *execution) guest(ctx context.Context, sc *scenario.Scenario, dir string
 }
 
 func (r *execution) inGuest(ctx context.Context, sc *scenario.Scenario, dir string, lacks error) error {
+	if err := r.ownElsewhere(sc, true); err != nil {
+		return err
+	}
 	if err := r.openStore(ctx); err != nil {
 		return err
 	}

@@ -254,7 +254,7 @@ func (r *execution) configure(ctx context.Context, sc *scenario.Scenario, dir st
 	if c.Provider == scenario.ProviderKind {
 		c.DockerHost = chosen.daemon.Host
 		err = preflightCheck(ctx, chosen.daemon, sc)
-	} else {
+	} else if err = r.ownElsewhere(sc, false); err == nil {
 		err = netnsCheck(ctx, sc)
 	}
 	if err != nil {

@@ -4,6 +4,8 @@
 package scenario
 
 import (
+	"crypto/sha256"
+	"encoding/hex"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -26,32 +28,50 @@ func ParseSweep(specs []string) ([]Axis, error) {
 	var axes []Axis
 	var errs []error
 	for _, spec := range specs {
-		var open *Axis // what a version without a name belongs to
-		for part := range strings.SplitSeq(spec, ",") {
-			name, version, named := strings.Cut(part, "=")
-			if !named {
-				name, version = "", part
-			}
-			switch {
-			case version == "" || named && name == "" || !named && open == nil:
-				errs = append(errs, fmt.Errorf("sweep %q: want NAME=VERSION[,VERSION...], for example kubernetes=v1.34.4,v1.35.4", spec))
-				continue
-			case named:
-				if slices.ContainsFunc(axes, func(a Axis) bool { return a.Name == name }) {
-					errs = append(errs, fmt.Errorf("sweep %q: %s is swept twice", spec, name))
-					continue
-				}
-				axes = append(axes, Axis{Name: name})
-				open = &axes[len(axes)-1]
-			}
-			if slices.Contains(open.Versions, version) {
-				errs = append(errs, fmt.Errorf("sweep %q: %s %s stands there twice", spec, open.Name, version))
+		added, err := parseAxes(spec)
+		if err != nil {
+			errs = append(errs, fmt.Errorf("sweep %q: %w", spec, err))
+			continue
+		}
+		for _, a := range added {
+			if slices.ContainsFunc(axes, func(b Axis) bool { return a.Name == b.Name }) {
+				errs = append(errs, fmt.Errorf("sweep %q: %s is swept twice", spec, a.Name))
 				continue
 			}
-			open.Versions = append(open.Versions, version)
+			axes = append(axes, a)
 		}
 	}
 	return axes, errors.Join(errs...)
+}
+
+// parseAxes reads one text, up to its first mistake.
+func parseAxes(spec string) ([]Axis, error) {
+	var axes []Axis
+	for part := range strings.SplitSeq(spec, ",") {
+		part = strings.TrimSpace(part)
+		name, version, named := strings.Cut(part, "=")
+		if named {
+			axes = append(axes, Axis{Name: name})
+		} else {
+			version = part // of the axis before
+		}
+		if version == "" || len(axes) == 0 || axes[len(axes)-1].Name == "" {
+			return nil, errors.New("want NAME=VERSION[,VERSION...], for example kubernetes=v1.34.4,v1.35.4")
+		}
+		last := &axes[len(axes)-1]
+		check := checkVersion
+		if last.Name == AxisKubernetes {
+			check = checkKubernetes
+		}
+		if problem, suggestion := check(version); problem != "" {
+			return nil, fmt.Errorf("%s; %s", problem, suggestion)
+		}
+		if slices.Contains(last.Versions, version) {
+			return nil, fmt.Errorf("%s %s stands there twice", last.Name, version)
+		}
+		last.Versions = append(last.Versions, version)
+	}
+	return axes, nil
 }
 
 // Sweep makes one scenario for each combination of versions, the last axis varying
@@ -59,18 +79,21 @@ func ParseSweep(specs []string) ([]Axis, error) {
 // which none is is an error. Each is read as if it stood in a file of its own, against
 // opts; the error holds all mistakes.
 func Sweep(all []*Scenario, axes []Axis, opts Options) ([]*Scenario, error) {
+	if len(axes) == 0 {
+		return all, nil
+	}
 	var out []*Scenario
 	var errs []error
 	used, known := map[string]bool{}, []string{AxisKubernetes}
 	for _, base := range all {
-		variants := []*Scenario{base}
+		variants := []variant{{Scenario: base}}
 		for _, c := range base.Spec.Components {
 			if !slices.Contains(known, c.Name) {
 				known = append(known, c.Name)
 			}
 		}
 		for _, axis := range axes {
-			var next []*Scenario
+			var next []variant
 			for _, v := range variants {
 				made, err := v.along(axis)
 				next, errs = append(next, made...), append(errs, err)
@@ -102,30 +125,50 @@ func Sweep(all []*Scenario, axes []Axis, opts Options) ([]*Scenario, error) {
 	return out, nil
 }
 
+// variant is a copy of a scenario, and what is varied in it.
+type variant struct {
+	*Scenario
+	suffix string // of its name
+}
+
 // along makes a copy for each version of an axis, or none where the scenario has no such
-// component. The copy's name ends in what is varied: one letter for the axis, for a name
-// has 50 characters.
-func (s *Scenario) along(axis Axis) ([]*Scenario, error) {
-	i := slices.IndexFunc(s.Spec.Components, func(c Component) bool { return c.Name == axis.Name })
+// component.
+func (v variant) along(axis Axis) ([]variant, error) {
+	i := slices.IndexFunc(v.Spec.Components, func(c Component) bool { return c.Name == axis.Name })
 	if i < 0 && axis.Name != AxisKubernetes {
 		return nil, nil
 	}
-	var out []*Scenario
+	var out []variant
 	for _, version := range axis.Versions {
-		v, err := s.clone()
+		made, err := v.clone()
 		if err != nil {
 			return nil, err
 		}
 		if i < 0 {
-			v.Spec.Cluster.Kubernetes = version
+			made.Spec.Cluster.Kubernetes = version
 		} else {
-			v.Spec.Components[i].Version = version
+			made.Spec.Components[i].Version = version
 		}
-		v.Metadata.Name += "-" + axis.Name[:1] + strings.ReplaceAll(strings.TrimPrefix(version, "v"), ".", "-")
-		v.Metadata.Title += ", " + axis.Name + " " + version
-		out = append(out, v)
+		made.Metadata.Title += ", " + axis.Name + " " + version
+		number := strings.ReplaceAll(strings.TrimPrefix(version, "v"), ".", "-")
+		out = append(out, variant{made, v.suffix + "-" + axis.Name[:1] + number})
 	}
 	return out, nil
+}
+
+// maxName is how long a scenario's name may be.
+const maxName = 50
+
+// name is the scenario's with what is varied at its end. Of one that would be too long the
+// middle gives way to a hash of it.
+func (v variant) name() string {
+	base := v.Metadata.Name
+	if over := len(base) + len(v.suffix) - maxName; over > 0 && v.suffix != "" {
+		sum := sha256.Sum256([]byte(base))
+		hash := "-" + hex.EncodeToString(sum[:])[:6]
+		base = strings.TrimRight(base[:max(1, len(base)-over-len(hash))], "-") + hash
+	}
+	return base + v.suffix
 }
 
 func (s *Scenario) clone() (*Scenario, error) {
@@ -140,13 +183,18 @@ func (s *Scenario) clone() (*Scenario, error) {
 	return &out, nil
 }
 
-// reread holds a scenario to everything that a file is held to. JSON is YAML.
-func (s *Scenario) reread(opts Options) (*Scenario, error) {
-	raw, err := json.Marshal(s)
+// reread holds a variant to everything that a file is held to. JSON is YAML.
+func (v variant) reread(opts Options) (*Scenario, error) {
+	made, err := v.clone()
 	if err != nil {
-		return nil, fmt.Errorf("sweep %s: %w", s.Metadata.Name, err)
+		return nil, err
 	}
-	out, err := Load(s.Metadata.Name, raw, opts)
+	made.Metadata.Name = v.name()
+	raw, err := json.Marshal(made)
+	if err != nil {
+		return nil, fmt.Errorf("sweep %s: %w", v.Metadata.Name, err)
+	}
+	out, err := Load(made.Metadata.Name, raw, opts)
 	if err != nil {
 		return nil, fmt.Errorf("sweep: %w", err)
 	}
