@@ -22,7 +22,7 @@ import (
 
 func (a *app) probeWatch() *cobra.Command {
 	var c watch.Config
-	var vip, format string
+	var vip, vip6, format string
 	cmd := &cobra.Command{
 		Use:   "watch",
 		Short: "Send several kinds of traffic side by side, and tell when each failed",
@@ -30,7 +30,8 @@ func (a *app) probeWatch() *cobra.Command {
 interrupted or its duration is over, and prints what happened when: outages, from the first probe that failed to the
 first of several that succeeded; who answered ARP; and when two MACs answered for one address. Targets answer as lbprobe
 serve does. It exits with 1 when there was an outage or an overlap, with 3 when frames were lost. ARP needs root or
-CAP_NET_RAW; on a host that also is the client use --own-mac, or asking would refresh its neighbour entry.`,
+CAP_NET_RAW; on a host that also is the client use --own-mac, or asking would refresh its neighbour entry. For IPv6 it only
+listens, for advertisements and for the answers that others get as far as they reach the interface; it needs the same right.`,
 		Example: `  lbmatrix probe watch --new 192.0.2.40:80 --long 192.0.2.40:81 --udp 192.0.2.40:80 --duration 60s
   lbmatrix probe watch --new 192.0.2.40:80 --arp 192.0.2.40 --iface eth0 --own-mac --interval 5ms -o json`,
 		Args: cobra.NoArgs,
@@ -47,6 +48,17 @@ CAP_NET_RAW; on a host that also is the client use --own-mac, or asking would re
 				}
 				c.ARP.VIP = addr
 			}
+			if vip6 != "" {
+				addr, err := netip.ParseAddr(vip6)
+				if err != nil {
+					return usageError(fmt.Errorf("--ndp: %w", err))
+				}
+				c.NDP.VIP = addr
+			}
+			if (vip != "" || vip6 != "") != (c.ARP.Interface != "") {
+				return usageError(errors.New("--arp and --ndp need --iface, and it needs one of them"))
+			}
+			c.NDP.Interface, c.NDP.Grace = c.ARP.Interface, c.ARP.Grace
 			return a.watch(cmd.Context(), c, format)
 		},
 	}
@@ -56,17 +68,17 @@ CAP_NET_RAW; on a host that also is the client use --own-mac, or asking would re
 	f.StringVar(&c.Long, "long", "", "one long-lived connection to the TCP echo at this address:port")
 	f.StringVar(&c.UDP, "udp", "", "datagrams to this address:port")
 	f.StringVar(&vip, "arp", "", "ask by ARP who has this address")
-	f.StringVar(&c.ARP.Interface, "iface", "", "interface on the segment; --arp needs it")
+	f.StringVar(&vip6, "ndp", "", "listen for who advertises this IPv6 address, or answers others for it")
+	f.StringVar(&c.ARP.Interface, "iface", "", "interface on the segment; --arp and --ndp need it")
 	f.BoolVar(&c.ARP.OwnMAC, "own-mac", false, "ask from a locally administered MAC, in promiscuous mode: the host's own kernel learns nothing")
 	f.BoolVar(&c.ARP.Passive, "passive", false, "do not ask by ARP, only listen")
-	f.DurationVar(&c.ARP.Grace, "grace", 50*time.Millisecond, "a silence of ARP up to this is no failure")
+	f.DurationVar(&c.ARP.Grace, "grace", 50*time.Millisecond, "a silence of ARP up to this is no failure, and one of NDP no gap")
 	f.DurationVar(&c.Interval, "interval", 10*time.Millisecond, "between two probes of each kind")
 	f.DurationVar(&c.Timeout, "timeout", 500*time.Millisecond, "of one probe; below 1s each asks once")
 	f.DurationVar(&c.Reconnect, "reconnect", 10*time.Second, "give the long-lived connection up when silent for this long")
 	f.IntVar(&c.Recovered, "recovered", 3, "successes in a row that end an outage")
 	f.DurationVar(&c.Duration, "duration", 0, "how long to watch; 0: until interrupted")
-	cmd.MarkFlagsOneRequired("new", "long", "udp", "arp")
-	cmd.MarkFlagsRequiredTogether("arp", "iface")
+	cmd.MarkFlagsOneRequired("new", "long", "udp", "arp", "ndp")
 	outputFlag(cmd, &format, "table", "json", "records")
 	return cmd
 }

@@ -34,9 +34,10 @@ func (a *app) selftestCommand() *cobra.Command {
 		Short: "Prove the instruments and checks on this machine, in worlds whose truth is known",
 		Long: `Selftest builds segments of network namespaces in which it is known who answers ARP and what becomes of requests, runs
 the instruments in them, and holds every check to the truth: it must pass where all is well, and fail with the right
-code where it is not. It takes less than a minute and needs no cluster, no Docker and no root: without root it uses a
-user namespace. It touches no network of this machine. It exits with 0 when every check said what is true, 1 when one
-did not, and 4 when this machine cannot make network namespaces.`,
+code where it is not. What load and watch measure of a stall and of an outage must be as long as those were. It takes
+less than a minute and needs no cluster, no Docker and no root: without root it uses a user namespace. It touches no
+network of this machine. It exits with 0 when all of them said what is true, 1 when one did not, and 4 when this machine
+cannot make network namespaces. A figure that this machine is too busy for is told, and not held against lbmatrix.`,
 		Example: `  lbmatrix selftest
   lbmatrix selftest --world two-responders,dsr --keep /tmp/worlds
   lbmatrix selftest --sabotage one-mac    # break a detector on purpose: it must exit with 1`,
@@ -60,7 +61,7 @@ did not, and 4 when this machine cannot make network namespaces.`,
 	cmd.Flags().BoolVar(&inside, insideFlag, false, "run where the process is")
 	_ = cmd.Flags().MarkHidden(insideFlag)
 	cmd.Flags().StringSliceVar(&names, "world", nil, "only these worlds")
-	cmd.Flags().StringVar(&o.Dir, "keep", "", "keep the worlds' journals in this folder; lbmatrix judge FOLDER/WORLD reads one")
+	cmd.Flags().StringVar(&o.Dir, "keep", "", "keep the worlds' journals, and the streams of what was measured, in this folder; lbmatrix judge FOLDER/WORLD reads a journal")
 	cmd.Flags().StringVar(&sabotage, "sabotage", "", "break a detector on purpose, to see the selftest fail: "+strings.Join(sabotageNames(), ", "))
 	cmd.Flags().BoolVarP(&quiet, "quiet", "q", false, "do not tell which world has ended")
 	outputFlag(cmd, &format, "table", "json")

@@ -5,8 +5,8 @@ package probe
 
 import "net/netip"
 
-// The records of the watch instrument. Announcements are KindARPGratuitous records, and
-// the latency of each kind of traffic a KindLoadHistogram whose Target is that traffic.
+// The records of the watch instrument. Announcements are KindARPGratuitous and
+// KindNDPUnsolicited records, and the latency of each kind of traffic a KindLoadHistogram whose Target is that traffic.
 const (
 	KindWatchBucket     = "watch.bucket"     // WatchBucket
 	KindWatchProbe      = "watch.probe"      // WatchProbe
@@ -20,6 +20,7 @@ const (
 	TrafficLong = "long" // sequence numbers on one connection, for as long as that lives
 	TrafficUDP  = "udp"  // one datagram and its answer, from a new port
 	TrafficARP  = "arp"  // one broadcast who-has
+	TrafficNDP  = "ndp"  // nothing is sent: who answers others for an IPv6 address
 )
 
 // ErrorUnanswered is an ARP probe's only kind of error: nobody answered it, nor any of
@@ -40,13 +41,13 @@ type WatchArgs struct {
 type WatchTraffic struct {
 	Traffic    string     `json:"traffic"`             // one of the Traffic constants
 	Mode       string     `json:"mode,omitempty"`      // new: ModeTCPConnect or ModeHTTPNew
-	Target     string     `json:"target"`              // host:port; arp: the VIP
+	Target     string     `json:"target"`              // host:port; arp, ndp: the VIP
 	IntervalNS int64      `json:"intervalNS"`          // between two probes
-	TimeoutNS  int64      `json:"timeoutNS"`           // of one probe, from its send; arp: the grace below
-	Interface  string     `json:"interface,omitempty"` // arp
+	TimeoutNS  int64      `json:"timeoutNS"`           // of one probe, from its send; arp, ndp: the grace below
+	Interface  string     `json:"interface,omitempty"` // arp, ndp
 	MAC        string     `json:"mac,omitempty"`       // arp: the sender's, which need not be the interface's
 	Source     netip.Addr `json:"source,omitzero"`     // arp: the sender protocol address; 0.0.0.0 touches nobody's cache
-	Passive    bool       `json:"passive,omitempty"`   // arp: only listen
+	Passive    bool       `json:"passive,omitempty"`   // only listen: arp if asked to, ndp always
 }
 
 // WatchBucket sums up the probes of one kind that were due in one span of time.
@@ -97,7 +98,7 @@ type WatchConnection struct {
 // second. Rows of several responders that interleave are an overlap.
 type WatchResponder struct {
 	VIP            netip.Addr `json:"vip"`
-	MAC            string     `json:"mac"`            // sender hardware address
+	MAC            string     `json:"mac"`            // sender hardware address; ndp: target link-layer address
 	EthernetSource string     `json:"ethernetSource"` // of the frame
 	VLAN           int        `json:"vlan,omitempty"`
 	FirstProbe     int64      `json:"firstProbe"` // the latest probe sent before the first answer; -1: none
@@ -112,7 +113,8 @@ type WatchTotals struct {
 	Traffic       map[string]WatchCounts `json:"traffic"`
 	Responders    int                    `json:"responders"`              // WatchResponder records
 	Gratuitous    int                    `json:"gratuitous"`              // ARPGratuitous records
-	KernelPackets uint32                 `json:"kernelPackets,omitempty"` // arp: PACKET_STATISTICS
+	Unsolicited   int                    `json:"unsolicited,omitempty"`   // NDPUnsolicited records
+	KernelPackets uint32                 `json:"kernelPackets,omitempty"` // arp and ndp: PACKET_STATISTICS
 	KernelDrops   uint32                 `json:"kernelDrops,omitempty"`
 	StealRatio    float64                `json:"stealRatio,omitempty"` // as in LoadTotals
 }

@@ -184,6 +184,9 @@ func (s *Site) load(ctx context.Context, to io.Writer, dial load.DialFunc, mode 
 	for _, t := range targets {
 		c.Targets = append(c.Targets, probe.LoadTarget{Name: t.Name, Address: t.Address})
 	}
+	if s.options.Load != nil {
+		s.options.Load(&c)
+	}
 	last := &lastLine{to: to}
 	if err := load.Run(ctx, c, stream.NewWriter(last)); err != nil {
 		return probe.LoadTotals{}, err

@@ -5,10 +5,13 @@ package selftest
 
 import (
 	"net/netip"
+	"time"
 
 	"github.com/lbmatrix/lbmatrix/harness/judge"
+	"github.com/lbmatrix/lbmatrix/harness/probe"
 	"github.com/lbmatrix/lbmatrix/harness/probe/arp"
 	"github.com/lbmatrix/lbmatrix/harness/probe/ether"
+	"github.com/lbmatrix/lbmatrix/harness/probe/load"
 )
 
 // Sabotage breaks a detector on purpose. A selftest that does not notice would be worth
@@ -27,6 +30,17 @@ func Sabotages() []Sabotage {
 		}},
 		{"deaf-to-drops", "the ARP instrument does not read how many frames the kernel dropped", func(o *Options) {
 			o.Conn = func(c ether.Conn) ether.Conn { return noDrops{c} }
+		}},
+		{"closed-loop", "the load instrument leaves out what falls due while it waits for an answer, as a closed loop does", func(o *Options) {
+			o.Load = func(c *load.Config) { c.MaxInFlight = 1 }
+		}},
+		{"late-watch", "the watch instrument notes a probe that fails a quarter of a second late, as one does that waits for its outcome", func(o *Options) {
+			o.Watch = func(p probe.WatchProbe) probe.WatchProbe {
+				if !p.OK && !p.Dropped {
+					p.SentNS += (250 * time.Millisecond).Nanoseconds()
+				}
+				return p
+			}
 		}},
 		{"always-pass", "every check passes", func(o *Options) {
 			o.Judge = func(c judge.Cell) judge.Cell {

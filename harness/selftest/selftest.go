@@ -24,7 +24,9 @@ import (
 
 	"github.com/lbmatrix/lbmatrix/harness/journal"
 	"github.com/lbmatrix/lbmatrix/harness/judge"
+	"github.com/lbmatrix/lbmatrix/harness/probe"
 	"github.com/lbmatrix/lbmatrix/harness/probe/ether"
+	"github.com/lbmatrix/lbmatrix/harness/probe/load"
 	"github.com/lbmatrix/lbmatrix/harness/scenario"
 )
 
@@ -36,48 +38,78 @@ type World struct {
 	Spec func(*scenario.Scenario)
 	// Build makes the world. What it makes ends with the site.
 	Build func(ctx context.Context, s *Site) error
-	// Want is the code that each check must give. A check that is not named is not asked.
+	// measure runs instruments in it, keeps their streams in a folder, and returns what they
+	// measured; nil: the world is about checks alone.
+	measure func(ctx context.Context, s *Site, dir string) ([]reading, error)
+	// Want is the code that each check and each figure of an instrument must give. What is
+	// not named is not asked.
 	Want map[string]string
 	// Finding must be part of a finding of the checks together; empty is none needed.
 	Finding string
-	// Alone keeps other worlds from running beside it: latency is measured.
-	Alone bool
+	// Places is how many of parallel places it takes; 0: one. Where time is measured, few or
+	// none of the other worlds run beside it.
+	Places int
+	// Steady is how long this process may have waited for a core for the cells to be held
+	// against it; 0: stoodStill.
+	Steady time.Duration
 }
 
 // Options say what is tested, and with what. The zero value tests everything with the
 // real instruments.
 type Options struct {
 	Worlds []World                                  // nil: Worlds()
-	Dir    string                                   // journals stay there, one folder a world; empty: nowhere
+	Dir    string                                   // journals and streams stay there, one folder a world; empty: nowhere
 	Tries  int                                      // how often one world is built at most; 0: 3
 	Conn   func(ether.Conn) ether.Conn              // stands between the arp instrument and its socket
+	Load   func(*load.Config)                       // changes how the load instrument runs
+	Watch  func(probe.WatchProbe) probe.WatchProbe  // changes what the watch instrument recorded
 	Judge  func(j judge.Cell) judge.Cell            // changes what a check says
 	Done   func(world World, elapsed time.Duration) // called as worlds end, one at a time
 }
 
-// Cell is one check in one world.
+// Cell is one check, or one figure of an instrument, in one world.
 type Cell struct {
 	World   string        `json:"world"`
-	Check   string        `json:"check"`
-	Want    string        `json:"want"` // code
+	Check   string        `json:"check"`  // or Instrument.ID
+	Family  string        `json:"family"` // the check's, or FamilyInstrument
+	Want    string        `json:"want"`   // code
 	Got     string        `json:"got"`
 	Outcome judge.Outcome `json:"outcome"`
 	Message string        `json:"message"`
 	OK      bool          `json:"ok"` // as wanted
+	Figure  *Figure       `json:"figure,omitempty"`
+	// WaitedNS is how long this process waited for a core at most while the world was
+	// measured, where that is longer than the cell is held to.
+	WaitedNS int64 `json:"waitedNS,omitempty"`
+	// Busy says that a figure is not as wanted by no more than that explains: the machine
+	// cannot tell whether the instrument is right. It is not counted as wrong.
+	Busy bool `json:"busy,omitempty"`
+}
+
+// Figure is what an instrument measured.
+type Figure struct {
+	TruthNS    int64 `json:"truthNS"`
+	MeasuredNS int64 `json:"measuredNS"`
+	AllowedNS  int64 `json:"allowedNS"` // how far the one may be from the other
 }
 
 // Report is what a selftest found.
 type Report struct {
 	Cells     []Cell `json:"cells"`
 	Worlds    int    `json:"worlds"`
-	Wrong     int    `json:"wrong"` // cells that are not as wanted
+	Wrong     int    `json:"wrong"` // cells that are not as wanted, but for the next
+	Busy      int    `json:"busy"`  // figures that this machine was too busy for
 	Again     int    `json:"again"` // worlds that were built again because this machine stood still
 	ElapsedMS int64  `json:"elapsedMS"`
 }
 
 // parallel is how many worlds that measure no latency are there at the same time. They
 // wait for their schedules most of the time.
-const parallel = 6
+const (
+	parallel = 6
+	all      = parallel
+	half     = parallel / 2
+)
 
 // Run builds every world and holds the checks to its truth. An error is one of the
 // harness: a world that could not be built or measured.
@@ -96,17 +128,23 @@ func Run(ctx context.Context, o Options) (Report, error) {
 		defer os.RemoveAll(tmp)
 		dir = tmp
 	}
-	all := make([][]Cell, len(worlds))
+	cells := make([][]Cell, len(worlds))
 	errs := make([]error, len(worlds))
+	// Those that take more than a place come last, so that the others need not wait for each.
+	var order []int
+	for _, last := range []bool{false, true} {
+		for i, w := range worlds {
+			if (w.Places > 1) == last {
+				order = append(order, i)
+			}
+		}
+	}
 	places := semaphore.NewWeighted(parallel)
 	var running sync.WaitGroup
 	var telling sync.Mutex
 	again := 0
-	for i, w := range worlds {
-		need := int64(1)
-		if w.Alone {
-			need = parallel
-		}
+	for _, i := range order {
+		w, need := worlds[i], int64(cmp.Or(worlds[i].Places, 1))
 		if err := places.Acquire(ctx, need); err != nil {
 			running.Wait()
 			return Report{}, context.Cause(ctx)
@@ -115,7 +153,7 @@ func Run(ctx context.Context, o Options) (Report, error) {
 			defer places.Release(need)
 			start := time.Now()
 			var n int
-			all[i], n, errs[i] = o.settled(ctx, w, filepath.Join(dir, w.Name))
+			cells[i], n, errs[i] = o.settled(ctx, w, filepath.Join(dir, w.Name))
 			if errs[i] != nil {
 				errs[i] = fmt.Errorf("world %s: %w", w.Name, errs[i])
 			}
@@ -128,9 +166,12 @@ func Run(ctx context.Context, o Options) (Report, error) {
 		})
 	}
 	running.Wait()
-	report := Report{Cells: slices.Concat(all...), Worlds: len(worlds), Again: again}
+	report := Report{Cells: slices.Concat(cells...), Worlds: len(worlds), Again: again}
 	for _, c := range report.Cells {
-		if !c.OK {
+		switch {
+		case c.Busy:
+			report.Busy++
+		case !c.OK:
 			report.Wrong++
 		}
 	}
@@ -148,7 +189,7 @@ func (w World) checks() []string {
 		}
 	}
 	for id := range w.Want {
-		if !slices.Contains(ids, id) {
+		if !slices.Contains(ids, id) && !instrument(id) {
 			ids = append(ids, id)
 		}
 	}
@@ -157,22 +198,36 @@ func (w World) checks() []string {
 
 const (
 	// stoodStill is how long the process must have waited for a core for a world to be
-	// built again. Worlds answer in this process, and requests have 2.9 s.
+	// built again, unless it says otherwise: worlds answer in this process, and requests
+	// have 2.9 s.
 	stoodStill = 250 * time.Millisecond
 	// defaultTries bounds how often one world is built.
 	defaultTries = 3
+	// steadyTries is for those that are held to less: of a figure it can be said that this
+	// machine is too busy to tell.
+	steadyTries = 2
 )
 
 // settled measures a world until its cells are as wanted or the machine cannot be why
 // they are not: it is built again only when this process did not get to run meanwhile.
 // It returns how often it was built again.
 func (o Options) settled(ctx context.Context, w World, dir string) ([]Cell, int, error) {
+	tries := cmp.Or(o.Tries, defaultTries)
+	if w.Steady > 0 {
+		tries = min(tries, steadyTries)
+	}
 	for n := 0; ; n++ {
 		stop := watchScheduler()
 		cells, err := o.world(ctx, w, dir)
 		waited := stop()
 		right := !slices.ContainsFunc(cells, func(c Cell) bool { return !c.OK })
-		if err != nil || right || waited < stoodStill || n+1 >= cmp.Or(o.Tries, defaultTries) {
+		steady := waited < cmp.Or(w.Steady, stoodStill)
+		if !steady {
+			for i := range cells {
+				cells[i].doubt(waited)
+			}
+		}
+		if err != nil || right || steady || n+1 >= tries {
 			return cells, n, err
 		}
 	}
@@ -211,12 +266,26 @@ func (o Options) world(ctx context.Context, w World, dir string) ([]Cell, error)
 	}
 	err = w.Build(ctx, s)
 	var path string
-	if err == nil {
+	if err == nil && len(w.checks()) > 0 {
 		path, err = o.record(ctx, w, s, dir)
+	}
+	var readings []reading
+	if err == nil && w.measure != nil {
+		readings, err = w.measure(ctx, s, dir)
 	}
 	if err = errors.Join(err, s.segment.Close()); err != nil {
 		return nil, err
 	}
+	cells := w.figures(readings)
+	if path == "" {
+		return cells, nil
+	}
+	judged, err := o.judged(w, path)
+	return append(judged, cells...), err
+}
+
+// judged is what the checks say of a world's journal.
+func (o Options) judged(w World, path string) ([]Cell, error) {
 	j, err := journal.ReadFile(path)
 	if err != nil {
 		return nil, err
@@ -232,7 +301,7 @@ func (o Options) world(ctx context.Context, w World, dir string) ([]Cell, error)
 			c = o.Judge(c)
 		}
 		cells = append(cells, Cell{
-			World: w.Name, Check: c.Check, Want: w.Want[c.Check], Got: c.Verdict.Code, Outcome: c.Verdict.Outcome, Message: c.Verdict.Message,
+			World: w.Name, Check: c.Check, Family: family(c.Check), Want: w.Want[c.Check], Got: c.Verdict.Code, Outcome: c.Verdict.Outcome, Message: c.Verdict.Message,
 			OK: c.Verdict.Code == w.Want[c.Check] && (c.Verdict.Code == "ok") == (c.Verdict.Outcome == judge.Passed),
 		})
 		found = found || mentions(c.Verdict.Findings, w.Finding)

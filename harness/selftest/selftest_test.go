@@ -24,7 +24,7 @@ func needWorlds(t *testing.T) {
 }
 
 func wrong(r selftest.Report) []selftest.Cell {
-	return slices.DeleteFunc(slices.Clone(r.Cells), func(c selftest.Cell) bool { return c.OK })
+	return slices.DeleteFunc(slices.Clone(r.Cells), func(c selftest.Cell) bool { return c.OK || c.Busy })
 }
 
 func TestEveryCheckSaysWhatIsTrue(t *testing.T) {
@@ -47,6 +47,9 @@ func TestSabotageIsNoticed(t *testing.T) {
 	require.Len(t, worlds, 4)
 	seen := map[string][]string{}
 	for _, s := range selftest.Sabotages() {
+		if ofTime(s) {
+			continue
+		}
 		o := selftest.Options{Worlds: worlds}
 		s.Apply(&o)
 		report, err := selftest.Run(t.Context(), o)
@@ -64,6 +67,41 @@ func TestSabotageIsNoticed(t *testing.T) {
 	require.Contains(t, seen["always-fail"], "one-responder")
 }
 
+// ofTime says whether what is broken measures time.
+func ofTime(s selftest.Sabotage) bool { return s.Name == "closed-loop" || s.Name == "late-watch" }
+
+// A figure that is wrong by more than a busy machine makes it must be found out as well.
+func TestSabotageOfTimeIsNoticed(t *testing.T) {
+	needWorlds(t)
+	o := selftest.Options{Tries: 1}
+	for _, w := range selftest.Worlds() {
+		if slices.Contains([]string{"stalling-backend", "dead-announcer"}, w.Name) {
+			o.Worlds = append(o.Worlds, w)
+		}
+	}
+	require.Len(t, o.Worlds, 2)
+	for _, s := range selftest.Sabotages() { // one does not touch the other
+		if ofTime(s) {
+			s.Apply(&o)
+		}
+	}
+	report, err := selftest.Run(t.Context(), o)
+	require.NoError(t, err)
+	require.Len(t, report.Cells, len(selftest.Instruments()))
+	for _, c := range report.Cells {
+		require.Equal(t, selftest.FamilyInstrument, c.Family)
+		require.False(t, c.OK, "%s: %s", c.Check, c.Message)
+		require.Equal(t, "off", c.Got, "%s: %s", c.Check, c.Message)
+	}
+	if report.Busy > 0 {
+		t.Skipf("this machine stands still for longer than what is broken: %d of %d wrong figures could be its own", report.Busy, len(report.Cells))
+	}
+	var out strings.Builder
+	require.NoError(t, selftest.Table(&out, report, o.Worlds))
+	require.Contains(t, out.String(), "WRONG stalling-backend, load-p99: expected ok, got off (failed): ")
+	require.Contains(t, out.String(), "5 NOT as expected")
+}
+
 // Each check of the segment, of traffic and of latency must be seen to pass and to fail.
 // What only a cluster has is not for here.
 func TestWorldsShowBothDirections(t *testing.T) {
@@ -76,11 +114,17 @@ func TestWorldsShowBothDirections(t *testing.T) {
 	require.Empty(t, selftest.Uncovered(selftest.Worlds(), ids))
 	require.Len(t, selftest.Uncovered(nil, []string{"single-responder"}), 1)
 	var names []string
+	figures := map[string]bool{}
 	for _, w := range selftest.Worlds() {
 		require.NotContains(t, names, w.Name)
 		names = append(names, w.Name)
 		require.NotEmpty(t, w.Truth, w.Name)
 		for id, code := range w.Want {
+			if i := slices.IndexFunc(selftest.Instruments(), func(i selftest.Instrument) bool { return i.ID == id }); i >= 0 {
+				require.Equal(t, "ok", code, "a figure is right or it is not")
+				figures[id] = true
+				continue
+			}
 			c, ok := judge.Lookup(id)
 			require.True(t, ok, "%s: no check %s", w.Name, id)
 			for part := range strings.SplitSeq(code, "+") { // several faults are joined
@@ -88,6 +132,7 @@ func TestWorldsShowBothDirections(t *testing.T) {
 			}
 		}
 	}
+	require.Len(t, figures, len(selftest.Instruments()), "each figure has a world")
 }
 
 // said tells whether a check's codes have this one: N and M stand for numbers.

@@ -20,11 +20,14 @@ const (
 	wordCaught = "caught"
 	wordBroken = "broken"
 	wordWrong  = "WRONG"
+	wordBusy   = "busy" // the machine was
 	wordNone   = "-"
 )
 
 func (c Cell) word() string {
 	switch {
+	case c.Busy:
+		return wordBusy
 	case !c.OK:
 		return wordWrong
 	case c.Outcome == judge.Passed:
@@ -35,8 +38,8 @@ func (c Cell) word() string {
 	return wordCaught
 }
 
-// Table prints the matrix of worlds and checks, what each world is and what was caught in
-// it, and what is wrong.
+// Table prints the matrix of worlds, and of checks and instruments' figures, what each
+// world is and what was caught or measured in it, and what is wrong.
 func Table(w io.Writer, r Report, worlds []World) error {
 	var checks []string
 	for _, c := range r.Cells {
@@ -47,7 +50,7 @@ func Table(w io.Writer, r Report, worlds []World) error {
 	slices.SortStableFunc(checks, func(a, b string) int { return order(a) - order(b) })
 	var out strings.Builder
 	for i, id := range checks {
-		fmt.Fprintf(&out, " %4s %s\n", fmt.Sprintf("[%d]", i+1), id)
+		fmt.Fprintf(&out, " %4s %s\n", fmt.Sprintf("[%d]", i+1), titled(id))
 	}
 	out.WriteString("\n")
 	t := tabwriter.NewWriter(&out, 0, 8, 2, ' ', 0)
@@ -65,8 +68,11 @@ func Table(w io.Writer, r Report, worlds []World) error {
 				continue
 			}
 			line += "\t" + r.Cells[i].word()
-			if word := r.Cells[i].word(); word == wordCaught || word == wordBroken {
-				said += fmt.Sprintf("; [%d] %s", slices.Index(checks, id)+1, r.Cells[i].Got)
+			switch c := r.Cells[i]; {
+			case c.Figure != nil:
+				said += fmt.Sprintf("; [%d] %s", slices.Index(checks, id)+1, millis(time.Duration(c.Figure.MeasuredNS)))
+			case c.word() == wordCaught || c.word() == wordBroken:
+				said += fmt.Sprintf("; [%d] %s", slices.Index(checks, id)+1, c.Got)
 			}
 		}
 		fmt.Fprintln(t, line+"\t"+said)
@@ -77,25 +83,51 @@ func Table(w io.Writer, r Report, worlds []World) error {
 	out.WriteString("\n")
 	for _, c := range r.Cells {
 		if !c.OK {
-			fmt.Fprintf(&out, "WRONG %s, %s: expected %s, got %s (%s): %s\n", c.World, c.Check, c.Want, c.Got, c.Outcome, c.Message)
+			fmt.Fprintf(&out, "%s %s, %s: expected %s, got %s (%s): %s%s\n", c.word(), c.World, c.Check, c.Want, c.Got, c.Outcome, c.Message, c.waited())
 		}
 	}
 	verdict := "every one as expected"
 	if r.Wrong > 0 {
 		verdict = fmt.Sprintf("%d NOT as expected: do not trust this lbmatrix on this machine", r.Wrong)
 	}
+	if r.Busy > 0 {
+		verdict += fmt.Sprintf(", but %d that this machine is too busy to tell", r.Busy)
+	}
 	if r.Again > 0 {
-		fmt.Fprintf(&out, "this machine stood still for %d ms or more: %d worlds were built again\n", stoodStill.Milliseconds(), r.Again)
+		fmt.Fprintf(&out, "this machine stood still for too long: %d worlds were built again\n", r.Again)
 	}
 	fmt.Fprintf(&out, "%d cells in %d worlds: %s, in %.1f s\n", len(r.Cells), r.Worlds, verdict, (time.Duration(r.ElapsedMS) * time.Millisecond).Seconds())
 	_, err := io.WriteString(w, out.String())
 	return err
 }
 
-// order is a check's place in the catalogue; what is none comes last.
+// waited says how long the machine stood still, where it is to be doubted.
+func (c Cell) waited() string {
+	if c.WaitedNS == 0 {
+		return ""
+	}
+	return fmt.Sprintf(" (this process waited %s for a core meanwhile)", millis(time.Duration(c.WaitedNS)))
+}
+
+// titled is a column's name: a figure says what it is of.
+func titled(id string) string {
+	for _, i := range Instruments() {
+		if i.ID == id {
+			return id + ": " + i.Title
+		}
+	}
+	return id
+}
+
+// order is a column's place: checks as in the catalogue, then the figures of instruments;
+// what is neither comes last.
 func order(id string) int {
 	if i := slices.Index(judge.IDs(), id); i >= 0 {
 		return i
 	}
-	return len(judge.IDs())
+	i := slices.IndexFunc(Instruments(), func(i Instrument) bool { return i.ID == id })
+	if i < 0 {
+		i = len(Instruments())
+	}
+	return len(judge.IDs()) + i
 }

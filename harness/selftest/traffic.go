@@ -27,6 +27,23 @@ func trafficWorlds() []World {
 	latency := map[string]string{"connect-latency": codeOK, "request-latency": codeOK}
 	dsr := func(sc *scenario.Scenario) { sc.Spec.DataPlane.Forwarding = scenario.ForwardingDSR }
 	return []World{
+		{ // the first, because it takes longest
+			Name: "slow-transfers", Truth: "the backends behind the remote VIP take 20 ms for each piece of an answer, those behind its NodePort none",
+			Spec: steady, Build: func(ctx context.Context, s *Site) error {
+				slow := map[*world.Node]*world.Pod{}
+				for i, n := range s.workers() {
+					var err error
+					if slow[n], err = n.Pod(ctx, number("slow", i), world.Behaviour{Delay: 20 * time.Millisecond}); err != nil {
+						return err
+					}
+				}
+				return s.traffic(ctx, world.Behaviour{}, func(s *Site) {
+					svc := s.service(serviceRemote)
+					svc.served.NodePortPods, svc.served.Pods = svc.served.Pods, []*world.Pod{slow[s.other(svc)]}
+				})
+			},
+			Want: map[string]string{"throughput": "p50-ratio"}, // by a hundred: whatever else runs
+		},
 		{
 			Name: "snat", Truth: "requests are translated at the announcer, and replies come back through it",
 			Build: served(nil), Want: whole,
@@ -133,24 +150,7 @@ func trafficWorlds() []World {
 		},
 		{
 			Name: "even-latency", Truth: "the VIP and the NodePort lead to the same backends by the same way",
-			Spec: steady, Build: served(nil), Want: want(latency, "throughput", codeOK), Alone: true,
-		},
-		{
-			Name: "slow-transfers", Truth: "the backends behind the remote VIP take 20 ms for each piece of an answer, those behind its NodePort none",
-			Spec: steady, Build: func(ctx context.Context, s *Site) error {
-				slow := map[*world.Node]*world.Pod{}
-				for i, n := range s.workers() {
-					var err error
-					if slow[n], err = n.Pod(ctx, number("slow", i), world.Behaviour{Delay: 20 * time.Millisecond}); err != nil {
-						return err
-					}
-				}
-				return s.traffic(ctx, world.Behaviour{}, func(s *Site) {
-					svc := s.service(serviceRemote)
-					svc.served.NodePortPods, svc.served.Pods = svc.served.Pods, []*world.Pod{slow[s.other(svc)]}
-				})
-			},
-			Want: map[string]string{"throughput": "p50-ratio"}, Alone: true,
+			Spec: steady, Build: served(nil), Want: want(latency, "throughput", codeOK), Places: all,
 		},
 		{
 			Name: "slow-behind-the-vip", Truth: "the backends behind the VIP take 20 ms to answer, those behind the NodePort none",
@@ -168,13 +168,15 @@ func trafficWorlds() []World {
 					svc.served.NodePortPods, svc.served.Pods = svc.served.Pods, slow
 				})
 			},
-			Want: want(latency, "request-latency", "p50-ratio"), Alone: true,
+			Want: want(latency, "request-latency", "p50-ratio"), Places: all,
 		},
 		{
-			Name: "lossy-vip", Truth: "a quarter of the SYN to the VIP is lost, none to the NodePort",
-			Spec:  func(sc *scenario.Scenario) { sc.Spec.Limits.LatencyRequests = 280 },
-			Build: served(func(s *Site) { s.service(serviceCluster).served.LoseSYN = 25 }),
-			Want:  want(latency, "connect-latency", "errors", "request-latency", "errors"),
+			Name: "lossy-vip", Truth: "two of five SYN to the VIP are lost, none to the NodePort",
+			Spec: func(sc *scenario.Scenario) { sc.Spec.Limits.LatencyRequests = 280 },
+			// A kernel repeats a SYN after 1 s and, since Linux 6.5, after 2 s as well: one in
+			// sixteen connections fails.
+			Build: served(func(s *Site) { s.service(serviceCluster).served.LoseSYN = 40 }),
+			Want:  want(latency, "connect-latency", "errors", "request-latency", "errors"), Places: half,
 		},
 	}
 }

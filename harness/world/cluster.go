@@ -105,6 +105,7 @@ type Pod struct {
 	Name    string
 	Node    *Node
 	Address netip.Addr
+	Began   time.Time // its Behaviour's stalls count from here
 	space   ns.NetNS
 }
 
@@ -148,7 +149,8 @@ func (n *Node) Pod(ctx context.Context, name string, b Behaviour) (*Pod, error) 
 		return nil, fmt.Errorf("add pod %s: %w", name, err)
 	}
 	c.Pod, c.Node, c.Grace = name, n.Name, time.Millisecond
-	c.HTTP = slowListener{Listener: c.HTTP, behaviour: b, start: time.Now()}
+	p.Began = time.Now()
+	c.HTTP = slowListener{Listener: c.HTTP, behaviour: b, start: p.Began}
 	ctx, cancel := context.WithCancel(ctx)
 	done := make(chan error, 1)
 	go func() { done <- serve.Run(ctx, c, stream.NewWriter(io.Discard)) }()

@@ -170,17 +170,22 @@ func (h *Host) Disconnect() error { return h.portState(portDisabled) }
 // Reconnect undoes Disconnect.
 func (h *Host) Reconnect() error { return h.portState(portForwarding) }
 
-// Outage disconnects the host for exactly d, and returns when it began and ended.
+// Outage disconnects the host for d, and returns when that began and ended, as nearly as
+// can be told: it is when the middle of the change was.
 func (h *Host) Outage(d time.Duration) (from, to time.Time, err error) {
-	if err := h.Disconnect(); err != nil {
+	middle := func(change func() error) (time.Time, error) {
+		begin := time.Now()
+		err := change()
+		return begin.Add(time.Since(begin) / 2), err
+	}
+	if from, err = middle(h.Disconnect); err != nil {
 		return from, to, err
 	}
-	from = time.Now()
-	time.Sleep(d - time.Millisecond)
+	time.Sleep(time.Until(from.Add(d - 2*time.Millisecond)))
 	for time.Since(from) < d { // the timer may be late by more than what this is held to
 	}
-	err = h.Reconnect()
-	return from, time.Now(), err
+	to, err = middle(h.Reconnect)
+	return from, to, err
 }
 
 // portState is `bridge link set dev PORT state STATE`, which package netlink lacks.

@@ -76,13 +76,20 @@ func (t Timeline) lines() []line {
 		out = append(out, line{c.AtNS, probe.TrafficLong, text})
 	}
 	for _, s := range t.Responders {
-		out = append(out, line{s.FirstNS, probe.TrafficARP, fmt.Sprintf("%s is at %s for %s, %d answers", s.VIP, s.MAC, millis(s.LastNS-s.FirstNS), s.Replies)})
+		what := probe.TrafficARP
+		if s.VIP.Is6() {
+			what = probe.TrafficNDP
+		}
+		out = append(out, line{s.FirstNS, what, fmt.Sprintf("%s is at %s for %s, %d answers", s.VIP, s.MAC, millis(s.LastNS-s.FirstNS), s.Replies)})
 	}
 	for _, o := range t.Overlaps {
 		out = append(out, line{o.FromNS, "overlap", fmt.Sprintf("%s and %s both answer for %s, for %s", o.MACs[0], o.MACs[1], o.VIP, millis(o.LengthNS))})
 	}
 	for _, g := range t.Gratuitous {
 		out = append(out, line{g.ReceivedNS, "gratuitous", fmt.Sprintf("%s says that %s is at it (%s)", g.SenderMAC, g.Address, g.Op)})
+	}
+	for _, u := range t.Unsolicited {
+		out = append(out, line{u.ReceivedNS, "advertised", fmt.Sprintf("%s says that %s is at it", cmp.Or(u.TargetMAC, u.EthernetSource), u.Address)})
 	}
 	slices.SortStableFunc(out, func(a, b line) int { return cmp.Compare(a.at, b.at) })
 	return out

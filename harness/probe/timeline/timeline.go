@@ -6,6 +6,7 @@ package timeline
 import (
 	"cmp"
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/lbmatrix/lbmatrix/harness/probe"
@@ -21,6 +22,7 @@ type Timeline struct {
 	Responders  []Span                  `json:"responders"`
 	Overlaps    []Overlap               `json:"overlaps"`
 	Gratuitous  []probe.ARPGratuitous   `json:"gratuitous"`
+	Unsolicited []probe.NDPUnsolicited  `json:"unsolicited"`
 	KernelDrops uint32                  `json:"kernelDrops"` // frames: not 0 means that responders may be missing
 	Complete    bool                    `json:"complete"`    // the stream is whole and the run did not fail
 	Reason      string                  `json:"reason"`      // why the run ended, or what is wrong with its stream
@@ -57,6 +59,7 @@ func Read(records []probe.Record) (Timeline, error) {
 func empty() Timeline {
 	return Timeline{
 		Traffic: []Traffic{}, Connections: []probe.WatchConnection{}, Responders: []Span{}, Overlaps: []Overlap{}, Gratuitous: []probe.ARPGratuitous{},
+		Unsolicited: []probe.NDPUnsolicited{},
 	}
 }
 
@@ -105,6 +108,10 @@ func (r *reader) add(record probe.Record) error {
 		g, err := probe.Decode[probe.ARPGratuitous](record)
 		r.Gratuitous = append(r.Gratuitous, g)
 		return err
+	case probe.KindNDPUnsolicited:
+		u, err := probe.Decode[probe.NDPUnsolicited](record)
+		r.Unsolicited = append(r.Unsolicited, u)
+		return err
 	case probe.KindLoadHistogram:
 		h, err := probe.Decode[probe.LoadHistogram](record)
 		if r.histograms[h.Target] == nil {
@@ -128,7 +135,7 @@ func (r *reader) add(record probe.Record) error {
 }
 
 func (r *reader) finish() {
-	join := time.Duration(0)
+	join := map[string]time.Duration{}
 	for _, t := range r.args.Traffic {
 		out := Traffic{WatchTraffic: t, WatchCounts: r.totals.Traffic[t.Traffic], Latency: r.histograms[t.Traffic]}
 		if !t.Passive {
@@ -136,11 +143,19 @@ func (r *reader) finish() {
 		}
 		out.LongestNS, out.TotalNS = Longest(out.Outages)
 		r.Traffic = append(r.Traffic, out)
-		if t.Traffic == probe.TrafficARP {
-			join = time.Duration(t.TimeoutNS)
+		if t.Traffic == probe.TrafficARP || t.Traffic == probe.TrafficNDP {
+			join[t.Traffic] = time.Duration(t.TimeoutNS)
 		}
 	}
-	r.Responders = Spans(r.rows, join)
+	var four, six []probe.WatchResponder
+	for _, row := range r.rows {
+		if row.VIP.Is4() {
+			four = append(four, row)
+		} else {
+			six = append(six, row)
+		}
+	}
+	r.Responders = slices.Concat(Spans(four, join[probe.TrafficARP]), Spans(six, join[probe.TrafficNDP]))
 	r.Overlaps = Overlaps(r.Responders)
 	r.KernelDrops = r.totals.KernelDrops
 }

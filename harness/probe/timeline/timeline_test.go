@@ -5,6 +5,7 @@ package timeline
 
 import (
 	"bytes"
+	"context"
 	"encoding/json"
 	"net/netip"
 	"slices"
@@ -225,13 +226,51 @@ func TestReadTorn(t *testing.T) {
 	require.ErrorContains(t, err, "record 4 (watch.probe)")
 }
 
+// Rows of each family are joined over its own grace, and two MACs of an IPv6 address
+// overlap as those of an IPv4 address do.
+func TestReadBothFamilies(t *testing.T) {
+	var out bytes.Buffer
+	w := stream.NewWriter(&out)
+	four, six := netip.MustParseAddr("10.0.0.9"), netip.MustParseAddr("fd00::9")
+	args := probe.WatchArgs{Traffic: []probe.WatchTraffic{
+		{Traffic: probe.TrafficARP, Target: four.String(), TimeoutNS: 5, Passive: true}, {Traffic: probe.TrafficNDP, Target: six.String(), TimeoutNS: 50, Passive: true},
+	}}
+	require.NoError(t, w.Session(t.Context(), probe.Start{Instrument: "watch"}, args, func(context.Context) (any, error) {
+		for _, vip := range []netip.Addr{four, six} {
+			for _, at := range []struct {
+				mac string
+				ns  int64
+			}{{"a", 1}, {"b", 20}, {"a", 40}} {
+				err := w.Emit(probe.KindWatchResponder, probe.WatchResponder{VIP: vip, MAC: at.mac, FirstProbe: -1, LastProbe: -1, FirstNS: at.ns, LastNS: at.ns, Replies: 1})
+				require.NoError(t, err)
+			}
+		}
+		return probe.WatchTotals{}, w.Emit(probe.KindNDPUnsolicited, probe.NDPUnsolicited{Address: six, EthernetSource: "b", ReceivedNS: 19})
+	}))
+	records, err := stream.Read(&out)
+	require.NoError(t, err)
+	got, err := Read(records)
+	require.NoError(t, err)
+	spans := map[netip.Addr]int{}
+	for _, s := range got.Responders {
+		spans[s.VIP]++
+	}
+	require.Equal(t, map[netip.Addr]int{four: 3, six: 2}, spans)
+	require.Equal(t, []Overlap{{VIP: six, MACs: [2]string{"a", "b"}, FromNS: 20, ToNS: 20}}, got.Overlaps)
+	require.Len(t, got.Unsolicited, 1)
+	var text bytes.Buffer
+	require.NoError(t, Table(&text, got))
+	require.Contains(t, text.String(), "advertised  b says that fd00::9 is at it")
+}
+
 // Whatever the lines are, they are read or refused, and what is read is consistent.
 func FuzzRead(f *testing.F) {
 	f.Add([]byte(`{"seq":1,"kind":"start","body":{"args":{"traffic":[{"traffic":"new"},{"traffic":"arp","timeoutNS":5}],"recovered":2}}}
 {"seq":2,"kind":"watch.probe","body":{"traffic":"new","probe":3,"sentNS":5,"errorKind":"reset"}}
 {"seq":3,"kind":"watch.responder","body":{"vip":"10.0.0.9","mac":"a","firstNS":1,"lastNS":9,"replies":2}}
 {"seq":4,"kind":"watch.responder","body":{"vip":"10.0.0.9","mac":"b","firstNS":2,"lastNS":3,"replies":2}}
-{"seq":5,"kind":"end","body":{"records":5,"reason":"done","totals":{"traffic":{"new":{"probes":4}}}}}
+{"seq":5,"kind":"ndp.unsolicited","body":{"address":"fd00::9","ethernetSource":"b","receivedNS":3}}
+{"seq":6,"kind":"end","body":{"records":6,"reason":"done","totals":{"traffic":{"new":{"probes":4}}}}}
 `))
 	f.Fuzz(func(t *testing.T, lines []byte) {
 		records, streamErr := stream.Read(bytes.NewReader(lines))

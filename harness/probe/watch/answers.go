@@ -34,8 +34,7 @@ type answers struct {
 	open       []probe.WatchProbe // sent since the last answer
 	latest     []sentProbe        // the newest, answered or not
 	silent     bool               // the silence that open began in has failed probes
-	row        *probe.WatchResponder
-	rows       int
+	rows       rows
 	gratuitous int
 }
 
@@ -44,11 +43,8 @@ type sentProbe struct{ number, at int64 }
 // keepLatest is how many probes an answer is attributed among.
 const keepLatest = 1024
 
-// rowWidth is the longest row that is written at once.
-const rowWidth = time.Second
-
 func newAnswers(c Config, mac arp.HardwareAddr, t *tracker, emit emitFunc) *answers {
-	return &answers{vip: c.ARP.VIP, mac: mac, passive: c.ARP.Passive, grace: c.ARP.Grace, tracker: t, emit: emit}
+	return &answers{vip: c.ARP.VIP, mac: mac, passive: c.ARP.Passive, grace: c.ARP.Grace, tracker: t, emit: emit, rows: rows{grace: c.ARP.Grace, emit: emit}}
 }
 
 // asked sends a probe and notes it.
@@ -170,36 +166,12 @@ func (a *answers) attribute(receivedNS int64) int64 {
 	return -1
 }
 
-// note adds an answer to its responder's row. An answer of another ends the row.
+// note adds an answer to its responder's row.
 func (a *answers) note(number int64, frame arp.Frame, p arp.Packet) error {
-	answer := probe.WatchResponder{
+	return a.rows.note(probe.WatchResponder{
 		VIP: a.vip, MAC: frame.SenderMAC.String(), EthernetSource: frame.EthernetSource.String(), VLAN: p.VLAN,
 		FirstProbe: number, LastProbe: number, FirstNS: p.ReceivedNS, LastNS: p.ReceivedNS, Replies: 1,
-	}
-	if a.row != nil {
-		row := a.row
-		same := row.MAC == answer.MAC && row.EthernetSource == answer.EthernetSource && row.VLAN == answer.VLAN && (row.LastProbe < 0) == (number < 0)
-		if same && p.ReceivedNS-row.LastNS <= a.grace.Nanoseconds() && p.ReceivedNS-row.FirstNS < rowWidth.Nanoseconds() {
-			row.LastProbe, row.LastNS = max(row.LastProbe, number), p.ReceivedNS
-			row.Replies++
-			return nil
-		}
-		if err := a.writeRow(); err != nil {
-			return err
-		}
-	}
-	a.row = &answer
-	return nil
-}
-
-func (a *answers) writeRow() error {
-	if a.row == nil {
-		return nil
-	}
-	row := *a.row
-	a.row = nil
-	a.rows++
-	return a.emit(probe.KindWatchResponder, row)
+	})
 }
 
 // end fails what was not answered, once the grace after the last probe is over.
@@ -213,5 +185,5 @@ func (a *answers) end(now time.Time) error {
 func (a *answers) flush() error {
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	return a.writeRow()
+	return a.rows.write()
 }

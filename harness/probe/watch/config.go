@@ -2,8 +2,8 @@
 // Copyright The lbmatrix Authors
 
 // Package watch sends several kinds of traffic side by side for as long as a disruption
-// lasts, and records when each of them failed and came back, and who answered ARP
-// meanwhile, in one timeline. What the records amount to is for package timeline to say.
+// lasts, and records when each of them failed and came back, and who answered ARP and
+// neighbour discovery meanwhile, in one timeline. What the records amount to is for package timeline to say.
 package watch
 
 import (
@@ -19,7 +19,7 @@ import (
 	"github.com/lbmatrix/lbmatrix/harness/probe/request"
 )
 
-// Config is one run. At least one of New, Long, UDP and ARP.VIP is given; zero fields
+// Config is one run. At least one of New, Long, UDP, ARP.VIP and NDP.VIP is given; zero fields
 // take the defaults named.
 type Config struct {
 	New  string // host:port for new connections
@@ -27,6 +27,7 @@ type Config struct {
 	Long string // host:port of a TCP echo for the long-lived connection
 	UDP  string // host:port of a UDP echo
 	ARP  ARP
+	NDP  NDP
 
 	Interval  time.Duration       // between two probes of a kind, 100us to 1h; 10ms
 	Timeout   time.Duration       // of one probe; 500ms: below the initial retransmission timeout (RFC 6298), so that each asks once
@@ -63,9 +64,13 @@ func (c Config) withDefaults() (Config, error) {
 	c.Bucket = orDefault(c.Bucket, 100*time.Millisecond)
 	c.Payload = orDefault(c.Payload, 32)
 	c.ARP.Grace = orDefault(c.ARP.Grace, 50*time.Millisecond)
+	c.NDP.Grace = orDefault(c.NDP.Grace, 50*time.Millisecond)
 	c.ARP.Source = orDefault(c.ARP.Source, netip.IPv4Unspecified())
 	if c.ARP.Open == nil {
 		c.ARP.Open = openARP
+	}
+	if c.NDP.Open == nil {
+		c.NDP.Open = openNDP
 	}
 	for _, address := range []string{c.New, c.Long, c.UDP} {
 		if address == "" {
@@ -76,13 +81,13 @@ func (c Config) withDefaults() (Config, error) {
 		}
 	}
 	switch {
-	case c.New == "" && c.Long == "" && c.UDP == "" && !c.ARP.VIP.IsValid():
+	case c.New == "" && c.Long == "" && c.UDP == "" && !c.ARP.VIP.IsValid() && !c.NDP.VIP.IsValid():
 		return c, errors.New("nothing to watch")
 	case c.Mode != probe.ModeTCPConnect && c.Mode != probe.ModeHTTPNew:
 		return c, fmt.Errorf("new connections have mode %s or %s, not %q", probe.ModeTCPConnect, probe.ModeHTTPNew, c.Mode)
 	case c.Interval < 100*time.Microsecond || c.Interval > time.Hour:
 		return c, fmt.Errorf("interval %s is not 100us to 1h", c.Interval)
-	case c.Timeout < 0 || c.Reconnect < 0 || c.Recovered < 0 || c.Duration < 0 || c.ARP.Grace < 0:
+	case c.Timeout < 0 || c.Reconnect < 0 || c.Recovered < 0 || c.Duration < 0 || c.ARP.Grace < 0 || c.NDP.Grace < 0:
 		return c, errors.New("counts and durations must not be negative")
 	case c.Bucket < time.Millisecond:
 		return c, errors.New("bucket must be at least 1ms")
@@ -95,7 +100,7 @@ func (c Config) withDefaults() (Config, error) {
 	case !c.ARP.Source.Is4():
 		return c, fmt.Errorf("%s is not an IPv4 address to ask from", c.ARP.Source)
 	}
-	return c, nil
+	return c, c.NDP.check()
 }
 
 func orDefault[T comparable](value, otherwise T) T {
@@ -131,6 +136,11 @@ func (c Config) args(start time.Time, mac string) probe.WatchArgs {
 		args.Traffic = append(args.Traffic, probe.WatchTraffic{
 			Traffic: probe.TrafficARP, Target: c.ARP.VIP.String(), IntervalNS: c.Interval.Nanoseconds(), TimeoutNS: c.ARP.Grace.Nanoseconds(),
 			Interface: c.ARP.Interface, MAC: mac, Source: c.ARP.Source, Passive: c.ARP.Passive,
+		})
+	}
+	if c.NDP.VIP.IsValid() {
+		args.Traffic = append(args.Traffic, probe.WatchTraffic{
+			Traffic: probe.TrafficNDP, Target: c.NDP.VIP.String(), TimeoutNS: c.NDP.Grace.Nanoseconds(), Interface: c.NDP.Interface, Passive: true,
 		})
 	}
 	return args

@@ -25,6 +25,8 @@ import (
 
 	"github.com/lbmatrix/lbmatrix/harness/probe"
 	"github.com/lbmatrix/lbmatrix/harness/probe/arp"
+	"github.com/lbmatrix/lbmatrix/harness/probe/ether"
+	"github.com/lbmatrix/lbmatrix/harness/probe/ndp"
 	"github.com/lbmatrix/lbmatrix/harness/probe/request"
 	"github.com/lbmatrix/lbmatrix/harness/probe/stream"
 	"github.com/lbmatrix/lbmatrix/harness/probe/timeline"
@@ -284,6 +286,87 @@ func TestNamespacePassive(t *testing.T) {
 	require.Equal(t, first.String(), got.Gratuitous[0].SenderMAC)
 	require.Zero(t, got.Traffic[0].Probes)
 	require.Empty(t, got.Traffic[0].Outages)
+}
+
+// Who advertises an IPv6 address, and who answers others for it: here the kernels of the
+// two hosts, and a second responder that announces itself and answers for a while.
+func TestNamespaceAdvertisements(t *testing.T) {
+	p := newPair(t)
+	clientAt, serverAt := netip.MustParseAddr("fd00:98::1"), netip.MustParseAddr("fd00:98::2")
+	for host, address := range map[ns.NetNS]netip.Addr{p.client: clientAt, p.server: serverAt} {
+		require.NoError(t, host.Do(func(ns.NetNS) error {
+			link, err := netlink.LinkByName("eth0")
+			if err != nil {
+				return err
+			}
+			return netlink.AddrAdd(link, &netlink.Addr{IPNet: &net.IPNet{IP: address.AsSlice(), Mask: net.CIDRMask(64, 128)}, Flags: unix.IFA_F_NODAD})
+		}))
+	}
+	w := begin(t, Config{NDP: NDP{VIP: serverAt, Interface: "eth0", Grace: time.Minute}}, p.on(p.client))
+	w.await(1) // its socket is open
+	// The client's kernel asks, and the server's answers it.
+	var datagrams net.Conn
+	require.NoError(t, p.client.Do(func(ns.NetNS) (err error) {
+		datagrams, err = net.Dial("udp", netip.AddrPortFrom(serverAt, 9).String())
+		return err
+	}))
+	defer datagrams.Close()
+	_, err := datagrams.Write([]byte("x"))
+	require.NoError(t, err)
+	require.Eventually(t, func() bool {
+		found := false
+		_ = p.client.Do(func(ns.NetNS) error {
+			neighbours, err := netlink.NeighList(0, netlink.FAMILY_V6)
+			for _, n := range neighbours {
+				found = found || n.IP.Equal(serverAt.AsSlice()) && n.State&(netlink.NUD_REACHABLE|netlink.NUD_STALE) != 0
+			}
+			return err
+		})
+		return found
+	}, time.Minute, 5*time.Millisecond, "it was answered")
+	var out ether.Conn
+	require.NoError(t, p.server.Do(func(ns.NetNS) (err error) { out, err = ndp.Open("eth0"); return err }))
+	defer out.Close()
+	other := ether.HardwareAddr{2, 0, 0, 0, 0, 9} // who is answered is a third host: it takes promiscuity to hear that
+	answer := func(from ether.HardwareAddr) {
+		t.Helper()
+		require.NoError(t, out.Send(advertisement(serverAt, from, other, netip.MustParseAddr("fd00:98::9")).Bytes()))
+	}
+	announcement := advertisement(serverAt, second, ndp.AllNodes(), netip.MustParseAddr("ff02::1"))
+	announcement.Solicited = false
+	require.NoError(t, out.Send(announcement.Bytes()))
+	answer(second)
+	kernel, err := net.ParseMAC(macOf(t, p.server))
+	require.NoError(t, err)
+	answer(ether.HardwareAddr(kernel)) // the one goes on after the other began
+	answer(second)
+	w.await(1 + 1 + 3) // the announcement, and three rows that another's answer ended
+	got, _ := w.end()
+	require.Len(t, got.Unsolicited, 1)
+	require.Equal(t, second.String(), got.Unsolicited[0].TargetMAC)
+	replies := map[string]int{}
+	for _, s := range got.Responders {
+		require.Equal(t, serverAt, s.VIP)
+		replies[s.MAC] += s.Replies
+	}
+	require.GreaterOrEqual(t, replies[net.HardwareAddr(kernel).String()], 2, "the kernel's answer, and ours in its name")
+	require.Equal(t, 2, replies[second.String()])
+	require.NotEmpty(t, got.Overlaps, "%+v", got.Responders)
+	require.True(t, got.Disturbed())
+	require.Zero(t, byName(t, got, probe.TrafficNDP).Probes)
+	require.Zero(t, got.KernelDrops)
+	var text bytes.Buffer
+	require.NoError(t, timeline.Table(&text, got))
+	require.Contains(t, text.String(), "advertised  "+second.String()+" says that fd00:98::2 is at it")
+	require.Contains(t, text.String(), " ndp         fd00:98::2 is at ")
+}
+
+// advertisement is a solicited one.
+func advertisement(target netip.Addr, from, to ether.HardwareAddr, destination netip.Addr) ndp.Frame {
+	return ndp.Frame{
+		EthernetDestination: to, EthernetSource: from, Source: target, Destination: destination, Type: ndp.TypeAdvertisement,
+		Solicited: true, Override: true, Target: target, LinkAddress: from, HasLinkAddress: true,
+	}
 }
 
 // TestEvidenceOutage measures outages of known length with the real program, as

@@ -26,7 +26,7 @@ import (
 func Run(ctx context.Context, c Config, w *stream.Writer) error {
 	c, err := c.withDefaults()
 	r := &run{config: c, emit: w.Emit}
-	start := probe.Start{Instrument: "watch", Interface: c.ARP.Interface}
+	start := probe.Start{Instrument: "watch", Interface: cmp.Or(c.ARP.Interface, c.NDP.Interface)}
 	if err == nil {
 		err = r.open(ctx, &start)
 	}
@@ -45,8 +45,9 @@ type run struct {
 	config Config
 	emit   emitFunc
 	start  time.Time
-	arp    *responders // nil: not watched
-	long   *long       // nil: not watched
+	arp    *responders     // nil: not watched
+	ndp    *advertisements // nil: not watched
+	long   *long           // nil: not watched
 	probes []traffic
 }
 
@@ -59,17 +60,19 @@ type traffic interface {
 	finish() (name string, counts probe.WatchCounts, err error)
 }
 
-// open does what is to be done before the first probe is due: the socket for ARP, which
-// must be had, and the long-lived connection, which need not.
+// open does what is to be done before the first probe is due: the sockets for ARP and NDP,
+// which must be had, and the long-lived connection, which need not.
 func (r *run) open(ctx context.Context, start *probe.Start) error {
 	if r.config.Long != "" {
 		r.long = openLong(ctx, r.config, r.emit)
 	}
-	if !r.config.ARP.VIP.IsValid() {
-		return nil
-	}
 	var err error
-	r.arp, err = openResponders(r.config, r.emit, start)
+	if r.config.ARP.VIP.IsValid() {
+		r.arp, err = openResponders(r.config, r.emit, start)
+	}
+	if err == nil && r.config.NDP.VIP.IsValid() {
+		r.ndp, err = openAdvertisements(r.config, r.emit, start)
+	}
 	return err
 }
 
@@ -80,6 +83,9 @@ func (r *run) close() error {
 	}
 	if r.arp != nil {
 		err = r.arp.close()
+	}
+	if r.ndp != nil {
+		err = errors.Join(err, r.ndp.close())
 	}
 	return err
 }
@@ -123,6 +129,11 @@ func (r *run) watch(ctx context.Context) (probe.WatchTotals, error) {
 			return totals, err
 		}
 	}
+	if r.ndp != nil {
+		if err := r.ndp.total(&totals); err != nil {
+			return totals, err
+		}
+	}
 	totals.StealRatio = before.StealRatio(machine.ReadCPU())
 	if errors.Is(cause, errOver) || errors.Is(cause, stream.ErrStdinClosed) {
 		return totals, nil
@@ -156,6 +167,10 @@ func (r *run) prepare() error {
 	if r.arp != nil {
 		r.arp.begin(r.start)
 		r.probes = append(r.probes, r.arp)
+	}
+	if r.ndp != nil {
+		r.ndp.begin(c, r.start)
+		r.probes = append(r.probes, r.ndp)
 	}
 	return nil
 }

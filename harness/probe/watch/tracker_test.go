@@ -27,6 +27,7 @@ type recorded struct {
 	probes  []probe.WatchProbe
 	rows    []probe.WatchResponder
 	notices []probe.ARPGratuitous
+	heard   []probe.NDPUnsolicited
 }
 
 func (r *recorded) emit(_ string, body any) error {
@@ -39,6 +40,8 @@ func (r *recorded) emit(_ string, body any) error {
 		r.rows = append(r.rows, b)
 	case probe.ARPGratuitous:
 		r.notices = append(r.notices, b)
+	case probe.NDPUnsolicited:
+		r.heard = append(r.heard, b)
 	}
 	return nil
 }
@@ -267,6 +270,9 @@ func TestConfigIsChecked(t *testing.T) {
 		"payload":   {UDP: "x:1", Payload: 1 << 20},
 		"vip":       {ARP: ARP{VIP: netip.MustParseAddr("::1"), Interface: "eth0"}},
 		"interface": {ARP: ARP{VIP: vip}},
+		"ipv4":      {NDP: NDP{VIP: vip, Interface: "eth0"}},
+		"group":     {NDP: NDP{VIP: netip.MustParseAddr("ff02::1"), Interface: "eth0"}},
+		"no link":   {NDP: NDP{VIP: netip.MustParseAddr("fd00::1")}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			var out bytes.Buffer

@@ -1,0 +1,42 @@
+// SPDX-License-Identifier: Apache-2.0
+// Copyright The lbmatrix Authors
+
+package selftest
+
+import (
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/lbmatrix/lbmatrix/harness/judge"
+)
+
+// A figure is held to the truth, and to no more than the machine lets it be known.
+func TestFigures(t *testing.T) {
+	w := World{Name: "w", Want: map[string]string{loadP99: codeOK, watchARP: codeOK}}
+	for _, test := range []struct {
+		name             string
+		measured, waited time.Duration
+		got, word        string
+	}{
+		{"exact", 100 * time.Millisecond, 0, codeOK, wordPass},
+		{"as far as allowed", 95 * time.Millisecond, 0, codeOK, wordPass},
+		{"right on a busy machine", 104 * time.Millisecond, time.Second, codeOK, wordPass},
+		{"short", 94 * time.Millisecond, 0, codeOff, wordWrong},
+		{"long", 106 * time.Millisecond, 0, codeOff, wordWrong},
+		{"long on a busy machine", 125 * time.Millisecond, 10 * time.Millisecond, codeOff, wordBusy},
+		{"longer than that makes it", 126 * time.Millisecond, 10 * time.Millisecond, codeOff, wordWrong},
+	} {
+		cells := w.figures([]reading{{id: loadP99, truth: 100 * time.Millisecond, measured: test.measured, allowed: 5 * time.Millisecond}})
+		require.Len(t, cells, 2, "each that is asked")
+		c := cells[0]
+		if test.waited > 0 {
+			c.doubt(test.waited)
+			cells[1].doubt(test.waited)
+		}
+		require.Equal(t, [3]string{loadP99, test.got, test.word}, [3]string{c.Check, c.Got, c.word()}, test.name)
+		require.Equal(t, test.got == codeOK, c.OK && c.Outcome == judge.Passed, test.name)
+		require.Equal(t, [3]string{watchARP, "no-figure", wordWrong}, [3]string{cells[1].Check, cells[1].Got, cells[1].word()}, "also on a busy machine")
+	}
+}
