@@ -917,6 +917,7 @@ func TestRestlessSegmentInAMutation(t *testing.T) {
 
 func TestSecondResponderIsDescribed(t *testing.T) {
 	w := healthy()
+	w.probes = 50
 	w.arp[vipCluster][mac(77)] = 10
 	v := verdicts(t, w)["baseline/single-responder"].Verdict
 	require.Contains(t, v.Message, mac(77)+" (no node) 5 times from")

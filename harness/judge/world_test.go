@@ -121,7 +121,7 @@ func served() []string { return []string{vipCluster, vipLocal, vipRemote, vipNea
 // healthy is a cluster of one control plane and two workers where all is well.
 func healthy() *world {
 	w := &world{
-		probes:   50,
+		probes:   20, // twice the rarest answers
 		backends: map[string]map[string]map[string]int{},
 		errors:   map[string]int{},
 		faults:   map[string][]journal.Fault{},
