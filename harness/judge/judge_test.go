@@ -624,6 +624,7 @@ func TestWorlds(t *testing.T) {
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
+			t.Parallel()
 			w := healthy()
 			tc.change(w)
 			for id, c := range verdicts(t, w) {
@@ -723,6 +724,7 @@ func TestCiliumWorlds(t *testing.T) {
 		}, map[string]string{"leftover-dataplane": "leftover=iptables"}},
 	} {
 		t.Run(name, func(t *testing.T) {
+			t.Parallel()
 			if tc.change != nil {
 				tc.change(tc.world)
 			}
