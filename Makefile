@@ -37,6 +37,7 @@ empty :=
 space := $(empty) $(empty)
 E2E_RUN ?= TestMatrix$(if $(strip $(SCENARIOS)),/^($(subst $(space),|,$(strip $(SCENARIOS))))$$)
 tool = $(GO) tool -modfile=.github/tools/go.mod
+race = CGO_ENABLED=1 GORACE="atexit_sleep_ms=50 $${GORACE:-}" $(GO) test -race -trimpath -vet=off -timeout 10m
 
 .PHONY: help
 help: ## print this list
@@ -57,11 +58,15 @@ netns: build ## run the kube-proxy scenarios on network namespaces, ipvs in a gu
 	@bin/lbmatrix run --provider netns --source $(SOURCE) --results $(RESULTS) $(ARGS) $(if $(strip $(SCENARIOS)),$(SCENARIOS),$(NETNS))
 
 .PHONY: test
-# Vet runs in lint: here it would be computed once more for every dependency.
+# Vet runs in lint: here it would be computed once more for every dependency. -trimpath
+# lets clones in different folders share what is built, and results; ARGS=-count=1 runs
+# what has not changed, too. Packages wait for schedules as much as they compute: two more
+# than there are cores run together. The race detector waits a second at the end of each
+# process for reports of other goroutines; the tests end hundreds of processes.
 test: ## run the tests that need no cluster, with the race detector
 	@.ci/need cc=gcc,libc6-dev
-	@CGO_ENABLED=1 $(GO) test -race -vet=off -timeout 10m $(ARGS) $$($(GO) list ./... | grep -v '/e2e$$')
-	@CGO_ENABLED=1 $(GO) test -race -vet=off -timeout 10m -short $(ARGS) ./e2e
+	@$(race) -p $$(($$(nproc) + 2)) $(ARGS) $$($(GO) list ./... | grep -v '/e2e$$')
+	@$(race) -short $(ARGS) ./e2e
 
 .PHONY: e2e
 e2e: docker ## run the scenarios as Go tests on real clusters

@@ -52,6 +52,7 @@ func TestScripts(t *testing.T) {
 			// Scripts that want it name it: no other reaches for a network.
 			e.Setenv("LOOPBACK_MIRRORS", strings.Join(world.Mirrors(), ","))
 			e.Setenv("HOME", e.WorkDir)
+			e.Setenv("GORACE", os.Getenv("GORACE")) // how long a program waits at its end, see make test
 			return nil
 		},
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){"exits": exits},

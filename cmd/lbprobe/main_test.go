@@ -97,7 +97,7 @@ func TestRealtime(t *testing.T) {
 	require.NoError(t, err)
 	require.NoError(t, closed.Close())
 	binary := filepath.Join(t.TempDir(), "lbprobe")
-	message, err := exec.CommandContext(t.Context(), "go", "build", "-o", binary, ".").CombinedOutput()
+	message, err := exec.CommandContext(t.Context(), "go", "build", "-trimpath", "-o", binary, ".").CombinedOutput()
 	require.NoError(t, err, string(message))
 	for _, flag := range []string{"--realtime", "--realtime=false"} {
 		var stderr bytes.Buffer

@@ -45,7 +45,7 @@ func example(t *testing.T) (dir, binary string) {
 	require.NoError(t, err)
 	require.NoError(t, os.WriteFile(filepath.Join(dir, "go.sum"), sum, 0o644))
 	binary = filepath.Join(dir, "lb.test")
-	cmd := exec.CommandContext(t.Context(), "go", "test", "-c", "-mod=mod", "-vet=off", "-o", binary, ".")
+	cmd := exec.CommandContext(t.Context(), "go", "test", "-c", "-trimpath", "-mod=mod", "-vet=off", "-o", binary, ".")
 	cmd.Dir = dir
 	cmd.Env = append(os.Environ(), "GOWORK=off")
 	out, err := cmd.CombinedOutput()

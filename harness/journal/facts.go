@@ -15,14 +15,34 @@ import (
 
 // Facts are the facts of one phase, as a check sees them. Whatever is asked for is
 // either whole or an error: a gap, a missing end or an observation that the harness
-// could not finish never yields partial data.
+// could not finish never yields partial data. They are for one goroutine at a time,
+// since they keep what Once read.
 type Facts struct {
 	j     *Journal
 	phase string
+	once  map[string]any
 }
 
 // Phase returns the facts of one phase.
-func (j *Journal) Phase(name string) Facts { return Facts{j: j, phase: name} }
+func (j *Journal) Phase(name string) Facts {
+	return Facts{j: j, phase: name, once: map[string]any{}}
+}
+
+// Once returns what read makes of the facts, and asks it the first time only: what many
+// checks of a phase look at need not be decoded for each. A name stands for one thing;
+// nobody may change what is returned.
+func Once[T any](f Facts, name string, read func(Facts) (T, error)) (T, error) {
+	type answer struct {
+		value T
+		err   error
+	}
+	a, ok := f.once[name].(answer)
+	if !ok {
+		a.value, a.err = read(f)
+		f.once[name] = a
+	}
+	return a.value, a.err
+}
 
 // Name is the phase's name.
 func (f Facts) Name() string { return f.phase }

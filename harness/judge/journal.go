@@ -25,8 +25,9 @@ func Journal(j *journal.Journal) ([]Cell, error) {
 	unhealed := ""             // the first cell that a restored phase left red
 	red := ""                  // the first check that is red on the baseline
 	for _, phase := range j.Header.Phases {
+		facts := j.Phase(phase.Name)
 		for _, id := range phase.Checks {
-			cell := judgeCell(j, sc, phase, id)
+			cell := judgeCell(j, facts, sc, phase, id)
 			switch {
 			case phase.Name == journal.PhaseBaseline:
 				green[id] = cell.Result == ResultPassed
@@ -73,7 +74,7 @@ func disprove(cell Cell, code, why string) Cell {
 	return cell
 }
 
-func judgeCell(j *journal.Journal, sc scenario.Scenario, phase journal.PlannedPhase, id string) Cell {
+func judgeCell(j *journal.Journal, facts journal.Facts, sc scenario.Scenario, phase journal.PlannedPhase, id string) Cell {
 	cell := Cell{Scenario: j.Header.Scenario, Phase: phase.Name, Check: id, Title: id, Where: j.Header.Where}
 	consequence := false
 	for _, e := range phase.Expect {
@@ -97,15 +98,14 @@ func judgeCell(j *journal.Journal, sc scenario.Scenario, phase journal.PlannedPh
 		cell.Verdict = broken(fmt.Errorf("this lbmatrix has no check %s", id))
 	default:
 		cell.Title = check.Title
-		cell.Verdict, cell.ElapsedMS = judgeFacts(j, sc, phase.Name, check)
+		cell.Verdict, cell.ElapsedMS = judgeFacts(j, facts, sc, check)
 	}
 	cell.Result = Combine(cell.Verdict, cell.Expected, consequence)
 	return cell
 }
 
 // judgeFacts runs a check, after it is sure that the phase is what its name says.
-func judgeFacts(j *journal.Journal, sc scenario.Scenario, phase string, check Check) (Verdict, int64) {
-	facts := j.Phase(phase)
+func judgeFacts(j *journal.Journal, facts journal.Facts, sc scenario.Scenario, check Check) (Verdict, int64) {
 	var elapsed int64
 	for _, id := range check.Needs {
 		span, err := facts.Observation(id)

@@ -641,6 +641,7 @@ func TestWorlds(t *testing.T) {
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
+			t.Parallel()
 			w := healthy()
 			tc.change(w)
 			for id, c := range verdicts(t, w) {
@@ -740,6 +741,7 @@ func TestCiliumWorlds(t *testing.T) {
 		}, map[string]string{"leftover-dataplane": "leftover=iptables"}},
 	} {
 		t.Run(name, func(t *testing.T) {
+			t.Parallel()
 			if tc.change != nil {
 				tc.change(tc.world)
 			}
@@ -934,6 +936,7 @@ func TestRestlessSegmentInAMutation(t *testing.T) {
 
 func TestSecondResponderIsDescribed(t *testing.T) {
 	w := healthy()
+	w.probes = 50
 	w.arp[vipCluster][mac(77)] = 10
 	v := verdicts(t, w)["baseline/single-responder"].Verdict
 	require.Contains(t, v.Message, mac(77)+" (no node) 5 times from")

@@ -41,10 +41,14 @@ func newSweep() sweep {
 	}
 }
 
-// readSweep reads the phase's ARP sweep. It is an error when frames may have been
-// lost, or when the positive control failed: unless every node's own address was
-// answered by that node, "nobody answers" means nothing.
+// readSweep reads the phase's ARP sweep, which most checks look at. It is an error when
+// frames may have been lost, or when the positive control failed: unless every node's own
+// address was answered by that node, "nobody answers" means nothing.
 func readSweep(f journal.Facts) (sweep, error) {
+	return journal.Once(f, journal.ObsARP, decodeSweep)
+}
+
+func decodeSweep(f journal.Facts) (sweep, error) {
 	s := newSweep()
 	span, err := f.Observation(journal.ObsARP)
 	if err != nil {

@@ -80,6 +80,7 @@ func TestTakeover(t *testing.T) {
 		"silent for three who-has is enough to know its owner": {takeover{from: 3, announced: []int64{0}}, "ok"},
 	} {
 		t.Run(name, func(t *testing.T) {
+			t.Parallel()
 			c := verdicts(t, restored(tc.takeover))["restored/m/gratuitous-on-takeover"]
 			require.Equal(t, tc.want, c.Verdict.Code, c.Verdict.Message)
 		})
