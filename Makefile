@@ -60,12 +60,11 @@ netns: build ## run the kube-proxy scenarios on network namespaces, ipvs in a gu
 .PHONY: test
 # Vet runs in lint: here it would be computed once more for every dependency. -trimpath
 # lets clones in different folders share what is built, and results; ARGS=-count=1 runs
-# what has not changed, too. Packages wait for schedules as much as they compute: two more
-# than there are cores run together. The race detector waits a second at the end of each
-# process for reports of other goroutines; the tests end hundreds of processes.
+# what has not changed, too. The race detector waits a second at the end of each process for
+# reports of other goroutines; the tests end hundreds of processes.
 test: ## run the tests that need no cluster, with the race detector
 	@.ci/need cc=gcc,libc6-dev
-	@$(race) -p $$(($$(nproc) + 2)) $(ARGS) $$($(GO) list ./... | grep -v '/e2e$$')
+	@$(race) $(ARGS) $$($(GO) list ./... | grep -v '/e2e$$')
 	@$(race) -short $(ARGS) ./e2e
 
 .PHONY: e2e
