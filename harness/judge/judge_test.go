@@ -360,6 +360,25 @@ func TestWorlds(t *testing.T) {
 			},
 			map[string]string{"request-latency": "p90-ratio"},
 		},
+		"ten of a thousand requests of each path fail": {
+			func(w *world) {
+				w.latency[journal.StreamRequest+"/vip"] = hist{p50: 200e3, p90: 300e3, n: 990, errors: 10}
+				w.latency[journal.StreamRequest+"/nodeport"] = hist{p50: 190e3, p90: 290e3, n: 990, errors: 10}
+			},
+			nil,
+		},
+		"eleven of a thousand requests to the VIP fail": {
+			func(w *world) {
+				w.latency[journal.StreamRequest+"/vip"] = hist{p50: 200e3, p90: 300e3, n: 989, errors: 11}
+			},
+			map[string]string{"request-latency": "errors"},
+		},
+		"eleven of a thousand requests to the NodePort fail": {
+			func(w *world) {
+				w.latency[journal.StreamRequest+"/nodeport"] = hist{p50: 190e3, p90: 290e3, n: 989, errors: 11}
+			},
+			map[string]string{"request-latency": "no-data"},
+		},
 		"nearly half of the VIP's requests wait, and one in eleven of the NodePort's": {
 			func(w *world) {
 				w.latency[journal.StreamRequest+"/vip"] = hist{p50: 200e3, p90: 300e3, n: 1000, slow: 460}
@@ -901,6 +920,15 @@ func TestAnnouncementByAnotherHostIsAFinding(t *testing.T) {
 	require.Equal(t, judge.Passed, v.Outcome)
 	require.Len(t, v.Findings, 1)
 	require.Contains(t, v.Findings[0].Message, mac(77))
+}
+
+func TestFailedRequestsOfALatencyRunAreFindings(t *testing.T) {
+	w := healthy()
+	w.latency[journal.StreamConnect+"/vip"] = hist{p50: 200e3, p90: 300e3, n: 999, errors: 1}
+	v := verdicts(t, w)["baseline/connect-latency"].Verdict
+	require.Equal(t, judge.Passed, v.Outcome)
+	require.Len(t, v.Findings, 1)
+	require.Contains(t, v.Findings[0].Message, "1 of 1000 requests through the VIP")
 }
 
 func TestNodeAddressOfTwoHostsIsAFinding(t *testing.T) {

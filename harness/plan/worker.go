@@ -111,7 +111,7 @@ func (w *worker) keep(ctx context.Context) error {
 	if err := w.world.cluster.Keep(ctx); err != nil {
 		return err
 	}
-	w.events.emit(Event{Type: Progress, Message: "the cluster is kept: " + w.world.cluster.Reach() + "; remove it with `lbmatrix clean`"})
+	w.events.emit(Event{Type: Kept, Message: "the cluster is kept: " + w.world.cluster.Reach() + "; remove it with `lbmatrix clean`"})
 	return nil
 }
 
