@@ -38,7 +38,7 @@ and deletes it. Without a scenario it runs all. Ctrl-C stops, removes what exist
   lbmatrix run kube-proxy-iptables-metallb-l2 --keep on-failure
   lbmatrix run --file my-scenario.yaml --source go-module
   lbmatrix run --image metallb/speaker=example.org/speaker:dev --set metallb.speaker.logLevel=debug
-  lbmatrix run kube-proxy-iptables-metallb-l2 --sweep kubernetes=v1.34.4,v1.35.4 --sweep metallb=v0.14.9,v0.15.2
+  lbmatrix run kube-proxy-iptables-metallb-l2 --sweep metallb=v0.15.2,v0.15.3
   lbmatrix run --resume results/latest`,
 		ValidArgsFunction: completeScenarios,
 		RunE:              func(cmd *cobra.Command, args []string) error { return a.runScenarios(cmd, f, args) },
