@@ -38,7 +38,6 @@ and deletes it. Without a scenario it runs all. Ctrl-C stops, removes what exist
   lbmatrix run kube-proxy-iptables-metallb-l2 --keep on-failure
   lbmatrix run --file my-scenario.yaml --source go-module
   lbmatrix run --image metallb/speaker=example.org/speaker:dev --set metallb.speaker.logLevel=debug
-  lbmatrix run kube-proxy-iptables-metallb-l2 --sweep metallb=v0.15.2,v0.15.3
   lbmatrix run --resume results/latest`,
 		ValidArgsFunction: completeScenarios,
 		RunE:              func(cmd *cobra.Command, args []string) error { return a.runScenarios(cmd, f, args) },
@@ -69,7 +68,7 @@ func (f *runFlags) define(cmd *cobra.Command) {
 	cmd.Flags().StringVar(&f.resume, "resume", "", "go on with a run that was cut off: its folder")
 	cmd.Flags().StringVar(&f.shard, "shard", "", "run the i-th of n parts of the scenarios: i/n")
 	cmd.Flags().StringArrayVar(&f.files, "file", nil, "run the scenario in this file; may be repeated")
-	cmd.Flags().StringArrayVar(&f.sweep, "sweep", nil, "run each scenario once for each version: NAME=VERSION[,VERSION...], NAME being kubernetes or a component; may be repeated for every combination")
+	cmd.Flags().StringArrayVar(&f.sweep, "sweep", nil, "run each scenario once for each version: NAME=VERSION[,VERSION...], NAME being kubernetes or a component, of which a pin is there (docs/artifacts.md); may be repeated for every combination")
 	cmd.Flags().BoolVar(&f.skipMutations, "skip-mutations", false, "leave out the known-bad phases")
 	cmd.Flags().BoolVar(&f.dryRun, "dry-run", false, "print the plan and stop")
 	_ = cmd.RegisterFlagCompletionFunc("keep", fixed(string(plan.KeepNever), string(plan.KeepOnFailure), string(plan.KeepAlways)))
