@@ -922,6 +922,16 @@ func TestAnnouncementByAnotherHostIsAFinding(t *testing.T) {
 	require.Contains(t, v.Findings[0].Message, mac(77))
 }
 
+// A node that answers for a Service of policy Local without any endpoint is wrong, and
+// nothing is missing to say so.
+func TestAnsweringWithoutAnyEndpointIsWrong(t *testing.T) {
+	w := healthy()
+	w.objects.Backends = slices.DeleteFunc(w.objects.Backends, func(b journal.Backend) bool { return b.Service == "echo-local" })
+	c := verdicts(t, w)["baseline/responder-is-announcer"]
+	require.Equal(t, judge.ResultFailed, c.Result)
+	require.Equal(t, "no-local-endpoint", c.Verdict.Code)
+}
+
 func TestFailedRequestsOfALatencyRunAreFindings(t *testing.T) {
 	w := healthy()
 	w.latency[journal.StreamConnect+"/vip"] = hist{p50: 200e3, p90: 300e3, n: 999, errors: 1}

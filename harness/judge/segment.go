@@ -143,12 +143,9 @@ func judgeAnnouncer(f journal.Facts) Verdict {
 			return fail("excluded-node", "%s (%s) is answered by %s, which is excluded from external load balancers", t.Address, t.Service, node.Name)
 		}
 		candidates := candidates(s.topo, s.objs, t.Service)
-		if len(candidates) == 0 {
-			return broken(fmt.Errorf("no node is a candidate to announce service %s", t.Service))
-		}
 		if !slices.Contains(candidates, node.Name) {
 			return fail("no-local-endpoint", "%s (%s) is answered by %s, which has no ready endpoint of it (policy Local; candidates: %s)",
-				t.Address, t.Service, node.Name, strings.Join(candidates, ", "))
+				t.Address, t.Service, node.Name, cmp.Or(strings.Join(candidates, ", "), "none"))
 		}
 		if want := Elect(candidates, t.Address); want != node.Name {
 			return fail("not-elected", "%s (%s) is answered by %s, the election names %s", t.Address, t.Service, node.Name, want)
