@@ -5,7 +5,6 @@ package judge
 
 import (
 	"fmt"
-	"slices"
 
 	"github.com/lbmatrix/lbmatrix/harness/journal"
 	"github.com/lbmatrix/lbmatrix/harness/probe"
@@ -80,7 +79,7 @@ func readExchanges(f journal.Facts, observation, stream string) ([]exchanged, er
 	return out, nil
 }
 
-// durations are the times of the exchanges that went well, in ns, ascending.
+// durations are the times of the exchanges that went well, in ns.
 func (e exchanged) durations() []int64 {
 	var out []int64
 	for _, r := range e.results {
@@ -88,7 +87,6 @@ func (e exchanged) durations() []int64 {
 			out = append(out, r.DurationNS)
 		}
 	}
-	slices.Sort(out)
 	return out
 }
 

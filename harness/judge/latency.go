@@ -181,21 +181,13 @@ func judgeRatios(vip, port path, limits scenario.Limits, what string, figures []
 	if err != nil {
 		return broken(err).with(figures...)
 	}
-	r50, r90, upper := a.over(b, 0.5), a.over(b, 0.9), a.upper(b)
-	n := vip.response.Count
-	figures = append(figures,
-		Figure{Name: what + " p50 ratio", Value: r50.measured, Unit: "ratio", N: n, Method: "p50 VIP / p50 NodePort, interleaved"},
-		Figure{Name: what + " p90 ratio", Value: r90.measured, Unit: "ratio", N: n, Method: "p90 VIP / p90 NodePort, interleaved"},
-		Figure{Name: what + " p50 ratio at least", Value: r50.sure, Unit: "ratio", N: n, Method: atLeast},
-		Figure{Name: what + " upper ratio at least", Value: upper.sure, Unit: "ratio", N: n, Method: atLeastUpper})
-	switch {
-	case r50.sure > limits.LatencyRatioP50:
-		return fail("p50-ratio", "%s, limit %.2f", r50, limits.LatencyRatioP50).with(figures...)
-	case upper.sure > limits.LatencyRatioP90:
-		return fail("p90-ratio", "%s, limit %.2f", upper, limits.LatencyRatioP90).with(figures...)
+	ratios, n := compare(a, b), vip.response.Count
+	figures = append(figures, ratios.figures(what, "%[1]s VIP / %[1]s NodePort, interleaved", n)...)
+	if code, message := ratios.beyond(limits.LatencyRatioP50, limits.LatencyRatioP90); code != "" {
+		return fail(code, "%s", message).with(figures...)
 	}
-	return pass("%s p50 %s p90 %s p99 %s over %d requests; %.2f and %.2f times the NodePort's p50 and p90, surely %.2f and %.2f", what,
-		ms(vip.response.P50), ms(vip.response.P90), ms(vip.response.P99), n, r50.measured, r90.measured, r50.sure, upper.sure).with(figures...)
+	return pass("%s p50 %s p90 %s p99 %s over %d requests; %s", what,
+		ms(vip.response.P50), ms(vip.response.P90), ms(vip.response.P99), n, ratios).with(figures...)
 }
 
 // samples reads a histogram back.

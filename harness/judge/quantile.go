@@ -89,8 +89,36 @@ func (r ranked) upper(measure ranked) ratio {
 	return worst
 }
 
-// atLeast is the method of the figures that are held against limits.
-const (
-	atLeast      = "lower end of the 95 % interval of the VIP's / upper end of the NodePort's"
-	atLeastUpper = "the largest of p55, p60 ... p90: " + atLeast
-)
+// comparison is a path held against its measure.
+type comparison struct{ p50, p90, upper ratio }
+
+func compare(path, measure ranked) comparison {
+	return comparison{p50: path.over(measure, 0.5), p90: path.over(measure, 0.9), upper: path.upper(measure)}
+}
+
+// figures tell of it; method has a place for the percentile.
+func (c comparison) figures(what, method string, n int64) []Figure {
+	const atLeast = "lower end of the 95 % interval of the VIP's / upper end of the NodePort's"
+	return []Figure{
+		{Name: what + " p50 ratio", Value: c.p50.measured, Unit: "ratio", N: n, Method: fmt.Sprintf(method, "p50")},
+		{Name: what + " p90 ratio", Value: c.p90.measured, Unit: "ratio", N: n, Method: fmt.Sprintf(method, "p90")},
+		{Name: what + " p50 ratio at least", Value: c.p50.sure, Unit: "ratio", N: n, Method: atLeast},
+		{Name: what + " upper ratio at least", Value: c.upper.sure, Unit: "ratio", N: n, Method: "the largest of p55, p60 ... p90: " + atLeast},
+	}
+}
+
+// beyond is the code of the limit that is surely exceeded, and what to say of it; "" where
+// none is.
+func (c comparison) beyond(limit50, limit90 float64) (code, message string) {
+	switch {
+	case c.p50.sure > limit50:
+		return "p50-ratio", fmt.Sprintf("%s, limit %.2f", c.p50, limit50)
+	case c.upper.sure > limit90:
+		return "p90-ratio", fmt.Sprintf("%s, limit %.2f", c.upper, limit90)
+	}
+	return "", ""
+}
+
+func (c comparison) String() string {
+	return fmt.Sprintf("%.2f and %.2f times the NodePort's p50 and p90, surely %.2f and %.2f", c.p50.measured, c.p90.measured, c.p50.sure, c.upper.sure)
+}

@@ -5,6 +5,7 @@ package judge
 
 import (
 	"fmt"
+	"slices"
 
 	"github.com/lbmatrix/lbmatrix/harness/journal"
 	"github.com/lbmatrix/lbmatrix/harness/scenario"
@@ -63,28 +64,22 @@ func judgeThroughput(f journal.Facts, sc scenario.Scenario) Verdict {
 	if min(a.n, b.n) < minTransfers || a.at(0) <= 0 || b.at(0) <= 0 {
 		return broken(fmt.Errorf("%d and %d transfers are too few, %d each are needed", a.n, b.n, minTransfers))
 	}
-	r50, r90, upper := a.over(b, 0.5), a.over(b, 0.9), a.upper(b)
+	ratios := compare(a, b)
 	low, high := pairInterval(vip, port)
 	n := int64(a.n)
 	rate := func(ns float64) float64 { return float64(vip.target.Bytes) / 1e6 / (ns / 1e9) }
-	figures := []Figure{
+	figures := slices.Concat([]Figure{
 		{Name: "VIP rate", Value: rate(a.quantile(0.5)), Unit: "MB/s", N: n, Method: "response of 8 MiB over its p50 time"},
 		{Name: "NodePort rate", Value: rate(b.quantile(0.5)), Unit: "MB/s", N: int64(b.n), Method: "response of 8 MiB over its p50 time"},
-		{Name: "transfer p50 ratio", Value: r50.measured, Unit: "ratio", N: n, Method: "p50 of the time through the VIP / through the NodePort, in turns"},
-		{Name: "transfer p90 ratio", Value: r90.measured, Unit: "ratio", N: n, Method: "p90 of the time through the VIP / through the NodePort, in turns"},
-		{Name: "transfer p50 ratio at least", Value: r50.sure, Unit: "ratio", N: n, Method: atLeast},
-		{Name: "transfer upper ratio at least", Value: upper.sure, Unit: "ratio", N: n, Method: atLeastUpper},
+	}, ratios.figures("transfer", "%s of the time through the VIP / through the NodePort, in turns", n), []Figure{
 		{Name: "pair ratio low", Value: low, Unit: "ratio", N: n, Method: "lower end of the 95 % interval of the median ratio of neighbours"},
 		{Name: "pair ratio high", Value: high, Unit: "ratio", N: n, Method: "upper end of that interval"},
+	})
+	if code, message := ratios.beyond(limits.TransferRatioP50, limits.TransferRatioP90); code != "" {
+		return fail(code, "a transfer's %s", message).with(figures...)
 	}
-	switch {
-	case r50.sure > limits.TransferRatioP50:
-		return fail("p50-ratio", "a transfer's %s, limit %.2f", r50, limits.TransferRatioP50).with(figures...)
-	case upper.sure > limits.TransferRatioP90:
-		return fail("p90-ratio", "a transfer's %s, limit %.2f", upper, limits.TransferRatioP90).with(figures...)
-	}
-	return pass("%d transfers each: %.0f MB/s through the VIP, %.0f through the NodePort; the times are %.2f and %.2f times the NodePort's p50 and p90, surely %.2f and %.2f (pairs: %.2f to %.2f)",
-		n, figures[0].Value, figures[1].Value, r50.measured, r90.measured, r50.sure, upper.sure, low, high).with(figures...)
+	return pass("%d transfers each: %.0f MB/s through the VIP, %.0f through the NodePort; the times are %s (pairs: %.2f to %.2f)",
+		n, figures[0].Value, figures[1].Value, ratios, low, high).with(figures...)
 }
 
 // pairInterval is the 95 % interval of the median ratio of neighbouring transfers.

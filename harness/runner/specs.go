@@ -8,7 +8,6 @@ import (
 	"errors"
 	"fmt"
 	"os"
-	"slices"
 	"strings"
 
 	"github.com/lbmatrix/lbmatrix/harness/artifact"
@@ -49,7 +48,7 @@ func (s Specs) Read(all []*scenario.Scenario) (From, error) {
 	for _, spec := range s.Images {
 		own, err := artifact.ParseOwnImage(spec)
 		if err == nil {
-			err = usedBy(all, own.Component)
+			err = scenario.UsesComponent(all, own.Component)
 		}
 		if err != nil {
 			errs = append(errs, err)
@@ -63,7 +62,7 @@ func (s Specs) Read(all []*scenario.Scenario) (From, error) {
 			errs = append(errs, fmt.Errorf("own chart %q: want COMPONENT=PATH", spec))
 			continue
 		}
-		if err := cmp.Or(usedBy(all, name), artifact.CheckChart(path)); err != nil {
+		if err := cmp.Or(scenario.UsesComponent(all, name), artifact.CheckChart(path)); err != nil {
 			errs = append(errs, fmt.Errorf("own chart %q: %w", spec, err))
 			continue
 		}
@@ -83,7 +82,7 @@ func setValue(all []*scenario.Scenario, spec string) error {
 	if !ok || name == "" || !strings.Contains(rest, "=") {
 		return errors.New("want COMPONENT.KEY=VALUE, for example metallb.speaker.logLevel=debug")
 	}
-	if err := usedBy(all, name); err != nil {
+	if err := scenario.UsesComponent(all, name); err != nil {
 		return err
 	}
 	for _, sc := range all {
@@ -99,23 +98,6 @@ func setValue(all []*scenario.Scenario, spec string) error {
 		}
 	}
 	return nil
-}
-
-// usedBy is an error where no scenario has a component: a build that nothing runs would
-// pass for one that was tested.
-func usedBy(all []*scenario.Scenario, name string) error {
-	var known []string
-	for _, sc := range all {
-		for _, c := range sc.Spec.Components {
-			if c.Name == name {
-				return nil
-			}
-			if !slices.Contains(known, c.Name) {
-				known = append(known, c.Name)
-			}
-		}
-	}
-	return fmt.Errorf("no scenario of this run has a component %q; %s", name, scenario.Suggest(name, known))
 }
 
 // LoadOptions are what scenario files are checked against.

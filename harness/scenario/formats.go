@@ -33,7 +33,7 @@ func checkKebab(s string) (problem, suggestion string) {
 	fixed := regexp.MustCompile(`[^a-z0-9]+`).ReplaceAllString(strings.ToLower(s), "-")
 	fixed = strings.Trim(fixed, "-")
 	suggestion = "write lower-case words joined by single dashes"
-	if len(fixed) <= 50 && matches(kebabPattern, fixed) {
+	if len(fixed) <= maxName && matches(kebabPattern, fixed) {
 		suggestion = fmt.Sprintf("did you mean %q?", fixed)
 	}
 	return fmt.Sprintf("%q is not kebab-case", clip(s)), suggestion

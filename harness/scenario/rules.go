@@ -34,7 +34,7 @@ func rules(known Options) map[string]rule {
 	return map[string]rule{
 		"apiVersion":                {oneOf: []string{APIVersion}},
 		"kind":                      {oneOf: []string{Kind}},
-		"metadata.name":             {maxLength: 50, pattern: kebabPattern, check: checkKebab},
+		"metadata.name":             {maxLength: maxName, pattern: kebabPattern, check: checkKebab},
 		"metadata.title":            {maxLength: 120, pattern: linePattern, check: checkLine},
 		"spec.dataPlane.proxy":      {oneOf: proxies},
 		"spec.dataPlane.forwarding": {oneOf: []string{string(ForwardingSNAT), string(ForwardingDSR), string(ForwardingHybrid)}},

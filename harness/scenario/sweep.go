@@ -84,32 +84,26 @@ func Sweep(all []*Scenario, axes []Axis, opts Options) ([]*Scenario, error) {
 	}
 	var out []*Scenario
 	var errs []error
-	used, known := map[string]bool{}, []string{AxisKubernetes}
+	for _, axis := range axes {
+		if axis.Name == AxisKubernetes {
+			continue // every scenario has one
+		}
+		if err := UsesComponent(all, axis.Name, AxisKubernetes); err != nil {
+			errs = append(errs, fmt.Errorf("sweep %s: %w", axis.Name, err))
+		}
+	}
 	for _, base := range all {
 		variants := []variant{{Scenario: base}}
-		for _, c := range base.Spec.Components {
-			if !slices.Contains(known, c.Name) {
-				known = append(known, c.Name)
-			}
-		}
 		for _, axis := range axes {
 			var next []variant
 			for _, v := range variants {
-				made, err := v.along(axis)
-				next, errs = append(next, made...), append(errs, err)
+				next = append(next, v.along(axis)...)
 			}
-			if len(next) > 0 {
-				variants, used[axis.Name] = next, true
-			}
+			variants = next
 		}
 		for _, v := range variants {
 			checked, err := v.reread(opts)
 			out, errs = append(out, checked), append(errs, err)
-		}
-	}
-	for _, axis := range axes {
-		if !used[axis.Name] {
-			errs = append(errs, fmt.Errorf("sweep %s: no scenario of this run has such a component; %s", axis.Name, Suggest(axis.Name, known)))
 		}
 	}
 	if err := errors.Join(errs...); err != nil {
@@ -131,33 +125,28 @@ type variant struct {
 	suffix string // of its name
 }
 
-// along makes a copy for each version of an axis, or none where the scenario has no such
-// component.
-func (v variant) along(axis Axis) ([]variant, error) {
+// along makes a copy for each version of an axis; a scenario that has no such component
+// stays as it is.
+func (v variant) along(axis Axis) []variant {
 	i := slices.IndexFunc(v.Spec.Components, func(c Component) bool { return c.Name == axis.Name })
 	if i < 0 && axis.Name != AxisKubernetes {
-		return nil, nil
+		return []variant{v}
 	}
 	var out []variant
 	for _, version := range axis.Versions {
-		made, err := v.clone()
-		if err != nil {
-			return nil, err
-		}
+		made := *v.Scenario
 		if i < 0 {
 			made.Spec.Cluster.Kubernetes = version
 		} else {
+			made.Spec.Components = slices.Clone(made.Spec.Components)
 			made.Spec.Components[i].Version = version
 		}
 		made.Metadata.Title += ", " + axis.Name + " " + version
 		number := strings.ReplaceAll(strings.TrimPrefix(version, "v"), ".", "-")
-		out = append(out, variant{made, v.suffix + "-" + axis.Name[:1] + number})
+		out = append(out, variant{&made, v.suffix + "-" + axis.Name[:1] + number})
 	}
-	return out, nil
+	return out
 }
-
-// maxName is how long a scenario's name may be.
-const maxName = 50
 
 // name is the scenario's with what is varied at its end. Of one that would be too long the
 // middle gives way to a hash of it.
@@ -171,26 +160,11 @@ func (v variant) name() string {
 	return base + v.suffix
 }
 
-func (s *Scenario) clone() (*Scenario, error) {
-	raw, err := json.Marshal(s)
-	if err != nil {
-		return nil, fmt.Errorf("sweep %s: %w", s.Metadata.Name, err)
-	}
-	var out Scenario
-	if err := json.Unmarshal(raw, &out); err != nil {
-		return nil, fmt.Errorf("sweep %s: %w", s.Metadata.Name, err)
-	}
-	return &out, nil
-}
-
 // reread holds a variant to everything that a file is held to. JSON is YAML.
 func (v variant) reread(opts Options) (*Scenario, error) {
-	made, err := v.clone()
-	if err != nil {
-		return nil, err
-	}
+	made := *v.Scenario
 	made.Metadata.Name = v.name()
-	raw, err := json.Marshal(made)
+	raw, err := json.Marshal(&made)
 	if err != nil {
 		return nil, fmt.Errorf("sweep %s: %w", v.Metadata.Name, err)
 	}

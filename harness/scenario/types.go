@@ -20,6 +20,9 @@ type Scenario struct {
 	Spec       Spec     `yaml:"spec" json:"spec" jsonschema:"what is built and how it is judged"`
 }
 
+// maxName is how many characters a scenario's name may have.
+const maxName = 50
+
 // Metadata names a scenario. Name is kebab-case, at most 50 characters: names of
 // containers, networks and JUnit suites derive from it.
 type Metadata struct {
