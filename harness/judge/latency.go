@@ -5,7 +5,6 @@ package judge
 
 import (
 	"fmt"
-	"slices"
 
 	"github.com/lbmatrix/lbmatrix/harness/journal"
 	"github.com/lbmatrix/lbmatrix/harness/probe"
@@ -17,8 +16,7 @@ const latencyMethod = "Open loop: request i is due at start + i*interval and its
 	"omission). VIP and NodePort on the announcer are asked alternately in one run; p50 and p90 through the VIP over those through the " +
 	"NodePort must stay within limits.latencyRatioP50 and P90 (the latter holds from p55 on, in steps of 5), held against them by the ends of both " +
 	"distribution-free 95 % intervals that speak for the VIP: a machine that stands still for every tenth request puts its p90 where the two kinds of " +
-	"requests meet, and there a few of them more or less are many times the latency. Tails are reported, not judged. Failed requests have no latency: up to 1 % (or limits.maxErrorRatio, where that is more) are a finding, for it is the " +
-	"reachability checks that none may fail in. More than limits.maxLateRatio late (by over 5 ms) " +
+	"requests meet, and there a few of them more or less are many times the latency. Tails are reported, not judged. More than limits.maxLateRatio late (by over 5 ms) " +
 	"requests mark the figures suspect, in a finding: the ratios still hold, for both paths were late alike. A client that left " +
 	"requests unsent, or was late for more than half of them, has measured itself: that run is made again, up to five times in all (a finding " +
 	"says so; nothing but the client's lateness discards a run), and a last one of that kind leaves the check broken. Misses a path that is slower by less " +
@@ -106,32 +104,16 @@ func judgeLatency(f journal.Facts, sc scenario.Scenario, stream, what string) Ve
 			return broken(fmt.Errorf("%s: %d samples are too few for percentiles, 200 are needed", p.target.Address, p.response.Count)).with(figures...)
 		}
 	}
-	allowed := max(limits.MaxErrorRatio, unanswered)
-	if ratio := float64(port.totals.Errors) / float64(port.totals.Completed); ratio > allowed {
+	if ratio := float64(port.totals.Errors) / float64(port.totals.Completed); ratio > limits.MaxErrorRatio {
 		return broken(fmt.Errorf("%d of %d requests on the NodePort path %s, the measure of the VIP path, failed (%s)",
 			port.totals.Errors, port.totals.Completed, port.target.Address, errorWords(port.totals.ErrorKinds))).with(figures...)
 	}
-	if ratio := float64(vip.totals.Errors) / float64(vip.totals.Completed); ratio > allowed {
+	if ratio := float64(vip.totals.Errors) / float64(vip.totals.Completed); ratio > limits.MaxErrorRatio {
 		return fail("errors", "%d of %d requests to %s failed (%s)", vip.totals.Errors, vip.totals.Completed, vip.target.Address, errorWords(vip.totals.ErrorKinds)).with(figures...)
 	}
 	v := judgeRatios(vip, port, limits, what, figures)
-	v.Findings = slices.Concat(again, vip.failures("VIP"), port.failures("NodePort"), suspect(vip, port, limits))
+	v.Findings = append(again, suspect(vip, port, limits)...)
 	return v
-}
-
-// unanswered is the share of requests that may fail where it is latency that is judged: a
-// failed one has none, and a few of a thousand move no percentile up to p90. That none
-// may fail is for the reachability checks to see to, which ask as often and say what to
-// look at; here each is told as a finding.
-const unanswered = 0.01
-
-// failures tells of the requests to a path that failed.
-func (p path) failures(name string) []Finding {
-	if p.totals.Errors == 0 {
-		return nil
-	}
-	return []Finding{{Component: "data plane", Message: fmt.Sprintf("%d of %d requests through the %s (%s) failed: %s",
-		p.totals.Errors, p.totals.Completed, name, p.target.Address, errorWords(p.totals.ErrorKinds))}}
 }
 
 // discarded tells of the runs that were made again, and refuses one that had no reason
