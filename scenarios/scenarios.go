@@ -31,6 +31,7 @@ func Names() []string {
 		"cilium-kpr-hybrid-metallb-l2",
 		"cilium-cni-kube-proxy-iptables-metallb-l2",
 		"cilium-cni-kube-proxy-ipvs-strictarp-metallb-l2",
+		"known-bad-metallb-l2",
 		"bad-dsr-silently-off",
 		"bad-ipvs-lax-arp",
 	}

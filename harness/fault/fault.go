@@ -7,6 +7,7 @@ package fault
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"slices"
 	"strings"
@@ -57,6 +58,15 @@ func (t Target) service(ctx context.Context, purpose string) (journal.Service, e
 		}
 	}
 	return journal.Service{}, fmt.Errorf("no Service for the purpose %q has a load-balancer address", purpose)
+}
+
+// controlPlane is the node that MetalLB does not elect: its label excludes it.
+func (t Target) controlPlane() (cluster.Node, error) {
+	i := slices.IndexFunc(t.Nodes, cluster.Node.ControlPlane)
+	if i < 0 {
+		return nil, errors.New("no node is a control plane")
+	}
+	return t.Nodes[i], nil
 }
 
 // Fault is one way to break a cluster. Each method returns what it did or saw, for
@@ -147,6 +157,35 @@ func kinds() []kind {
 			name: "vip-throttled",
 			why:  "the announcer lets 20 MB/s pass to a VIP and drops the rest: small requests are as fast as ever",
 			make: newVIPThrottled, silent: true,
+		},
+		{
+			name: "vip-on-another-host",
+			why: "a VIP is on the interface of a second machine, as after a keepalived that was not removed or an address that was set by hand: its " +
+				"kernel answers beside the speaker (metallb #2404)",
+			make: newVIPOnAnotherHost,
+		},
+		{
+			name: "proxy-arp",
+			why: "a node answers for whatever it would forward to (proxy_arp, and proxy_arp_pvlan for what lies on the same segment), as CNI plugins and " +
+				"routers set it",
+			make: newProxyARP,
+		},
+		{
+			name: "ipvs-left-over",
+			why: "kube-ipvs0 with a VIP is on every node although kube-proxy runs in another mode: a switch from ipvs without a reboot leaves it, and the " +
+				"kernels answer (kubernetes #109286, #102314)",
+			make: func(t Target) Fault { return &leftOver{t: t} },
+		},
+		{
+			name: "memberlist-blocked",
+			why: "port 7946 is closed between the nodes, as by a firewall that knows of Kubernetes' ports only: each speaker believes that it is alone, and " +
+				"all announce (metallb #589, #740)",
+			make: newMemberlistBlocked,
+		},
+		{
+			name: "local-endpoints-gone",
+			why:  "the Service of policy Local loses all its endpoints, as by a label that was renamed: nobody may announce it, and its address falls silent",
+			make: func(t Target) Fault { return &noEndpoints{t: t} },
 		},
 	}
 }

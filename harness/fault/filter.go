@@ -76,6 +76,15 @@ func newVIPThrottled(t Target) Fault {
 	})}
 }
 
+// memberlistPort is where MetalLB's speakers gossip: the chart's speaker.memberlist.mlBindPort.
+const memberlistPort = 7946
+
+func newMemberlistBlocked(t Target) Fault {
+	return &filter{t: t, rule: func(context.Context, Target) (string, string, error) {
+		return beforeDNAT, fmt.Sprintf("iifname %q meta l4proto { tcp, udp } th dport %d drop", segmentInterface, memberlistPort), nil
+	}}
+}
+
 func (f *filter) Apply(ctx context.Context) (string, error) {
 	hook, rule, err := f.rule(ctx, f.t)
 	if err != nil {

@@ -18,6 +18,7 @@ import (
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/client-go/dynamic/fake"
+	clienttesting "k8s.io/client-go/testing"
 
 	"github.com/lbmatrix/lbmatrix/harness/cluster"
 	"github.com/lbmatrix/lbmatrix/harness/fault"
@@ -30,6 +31,8 @@ type router struct {
 	controlPlane bool
 	addresses    []string
 	tables       []string // as they were written
+	links        []string
+	noDummy      bool // its kernel
 	broken       bool
 }
 
@@ -50,6 +53,17 @@ func (r *router) Run(_ context.Context, c cluster.Command) error {
 		r.addresses = append(r.addresses, c.Args[2])
 	case strings.HasPrefix(line, "ip address del "):
 		r.addresses = slices.DeleteFunc(r.addresses, func(a string) bool { return a == c.Args[2] })
+	case line == "ip -o link show":
+		for i, l := range append([]string{"lo", "eth0@if7"}, r.links...) {
+			fmt.Fprintf(c.Stdout, "%d: %s: <BROADCAST,NOARP> mtu 1500\n", i+1, l)
+		}
+	case strings.HasPrefix(line, "ip link add "):
+		if c.Args[4] == "dummy" && r.noDummy {
+			return &cluster.ExitError{Host: r.name, Path: c.Path, Code: 2, Stderr: "Error: Unknown device type."}
+		}
+		r.links = append(r.links, c.Args[2])
+	case strings.HasPrefix(line, "ip link del "):
+		r.links = slices.DeleteFunc(r.links, func(l string) bool { return l == c.Args[2] })
 	case line == "nft list tables":
 		for _, t := range r.tables {
 			fmt.Fprintln(c.Stdout, strings.Join(strings.Fields(t)[:3], " "))
@@ -111,13 +125,14 @@ func TestFiltersComeAndGo(t *testing.T) {
 		"large-datagrams-dropped": "prerouting priority raw; policy accept; ip daddr 192.0.2.42 udp length > 1408 drop;",
 		"near-backends-cut":       "forward priority filter; policy accept; ct original ip daddr 192.0.2.43 drop;",
 		"pods-cut-from-vip":       `prerouting priority raw; policy accept; iifname != "eth0" ip daddr 192.0.2.41 drop;`,
+		"memberlist-blocked":      `prerouting priority raw; policy accept; iifname "eth0" meta l4proto { tcp, udp } th dport 7946 drop;`,
 		"vip-throttled":           "forward priority filter; policy accept; ct original ip daddr 192.0.2.42 limit rate over 20 mbytes/second",
 	} {
 		t.Run(name, func(t *testing.T) {
 			nodes, target := routers()
 			f, err := fault.New(name, target)
 			require.NoError(t, err)
-			require.False(t, fault.ShowsOnSegment(name))
+			require.Equal(t, name == "memberlist-blocked", fault.ShowsOnSegment(name))
 			cycle(t, f, func() {
 				for _, n := range nodes {
 					require.Contains(t, n.tables[1], rule)
@@ -146,7 +161,7 @@ func TestHalfAppliedFilterIsUndone(t *testing.T) {
 }
 
 func TestStrayAddresses(t *testing.T) {
-	for name, address := range map[string]string{"stray-pool-address": "192.0.2.49/32", "stray-idle-vip": "192.0.2.45/32"} {
+	for name, address := range map[string]string{"stray-pool-address": "192.0.2.49/32", "stray-idle-vip": "192.0.2.45/32", "vip-on-another-host": "192.0.2.40/32"} {
 		t.Run(name, func(t *testing.T) {
 			nodes, target := routers()
 			f, err := fault.New(name, target)
@@ -175,7 +190,7 @@ func TestAddressThatIsThereAlreadyIsNotTakenAway(t *testing.T) {
 func TestServicesThatAreNotThereAreNamed(t *testing.T) {
 	_, target := routers()
 	target.Services = func(context.Context) ([]journal.Service, error) { return nil, nil }
-	for _, name := range []string{"stray-idle-vip", "udp-dropped", "session-affinity-off"} {
+	for _, name := range []string{"stray-idle-vip", "udp-dropped", "session-affinity-off", "vip-on-another-host", "ipvs-left-over", "local-endpoints-gone"} {
 		f, err := fault.New(name, target)
 		require.NoError(t, err)
 		_, err = f.Apply(t.Context())
@@ -204,5 +219,73 @@ func TestAffinityGoesAndComesBackAsItWas(t *testing.T) {
 		require.NoError(t, err)
 		cycle(t, f, func() { require.Equal(t, map[string]any{"sessionAffinity": "None"}, now()) })
 		require.Equal(t, spec, now())
+	})
+}
+
+func TestLinkThatAModeLeft(t *testing.T) {
+	for _, noDummy := range []bool{false, true} {
+		nodes, target := routers()
+		for _, n := range nodes {
+			n.noDummy = noDummy
+		}
+		f, err := fault.New("ipvs-left-over", target)
+		require.NoError(t, err)
+		cycle(t, f, func() {
+			for _, n := range nodes {
+				require.Equal(t, []string{"kube-ipvs0"}, n.links)
+				require.Contains(t, n.addresses, "192.0.2.40/32")
+			}
+		})
+		for _, n := range nodes {
+			require.Empty(t, n.links)
+		}
+	}
+	nodes, target := routers()
+	nodes[1].links = []string{"kube-ipvs0"}
+	f, err := fault.New("ipvs-left-over", target)
+	require.NoError(t, err)
+	_, err = f.Apply(t.Context())
+	require.ErrorContains(t, err, "there already")
+	_, err = f.Undo(t.Context())
+	require.NoError(t, err)
+	require.Equal(t, []string{"kube-ipvs0"}, nodes[1].links, "not ours to take away")
+}
+
+func TestEndpointsGoAndComeBack(t *testing.T) {
+	services := schema.GroupVersionResource{Version: "v1", Resource: "services"}
+	endpoints := schema.GroupVersionResource{Group: "discovery.k8s.io", Version: "v1", Resource: "endpointslices"}
+	synctest.Test(t, func(t *testing.T) {
+		_, target := routers()
+		dyn := fake.NewSimpleDynamicClientWithCustomListKinds(runtime.NewScheme(), map[schema.GroupVersionResource]string{services: "ServiceList", endpoints: "EndpointSliceList"},
+			&unstructured.Unstructured{Object: map[string]any{
+				"apiVersion": "v1", "kind": "Service", "metadata": map[string]any{"name": "echo-local"},
+				"spec": map[string]any{"selector": map[string]any{"app": "echo"}},
+			}})
+		target.Dynamic = dyn
+		selector := func() map[string]any {
+			obj, err := dyn.Tracker().Get(services, "", "echo-local") // a reactor may not ask the client
+			require.NoError(t, err)
+			return obj.(*unstructured.Unstructured).Object["spec"].(map[string]any)["selector"].(map[string]any)
+		}
+		// The endpoints follow the selector, a while later.
+		var asked int
+		dyn.PrependReactor("list", "endpointslices", func(a clienttesting.Action) (bool, runtime.Object, error) {
+			require.Equal(t, "kubernetes.io/service-name=echo-local", a.(clienttesting.ListAction).GetListRestrictions().Labels.String())
+			asked++
+			var all []any
+			if len(selector()) == 1 || asked == 2 {
+				all = append(all, map[string]any{"addresses": []any{"10.244.1.2"}})
+			}
+			return true, &unstructured.UnstructuredList{Object: map[string]any{"apiVersion": "discovery.k8s.io/v1", "kind": "EndpointSliceList"}, Items: []unstructured.Unstructured{
+				{Object: map[string]any{"apiVersion": "discovery.k8s.io/v1", "kind": "EndpointSlice", "metadata": map[string]any{
+					"name": "x", "labels": map[string]any{"kubernetes.io/service-name": "echo-local"},
+				}, "endpoints": all}},
+			}}, nil
+		})
+		f, err := fault.New("local-endpoints-gone", target)
+		require.NoError(t, err)
+		require.True(t, fault.ShowsOnSegment("local-endpoints-gone"))
+		cycle(t, f, func() { require.Equal(t, map[string]any{"app": "echo", "lbmatrix.dev/nobody": "true"}, selector()) })
+		require.Equal(t, map[string]any{"app": "echo"}, selector())
 	})
 }

@@ -37,6 +37,14 @@ func newStrayIdleVIP(t Target) Fault {
 	}}
 }
 
+// newVIPOnAnotherHost is for a VIP that two machines have: the speaker's, and this one.
+func newVIPOnAnotherHost(t Target) Fault {
+	return &strayAddress{t: t, pick: func(ctx context.Context, t Target) (string, error) {
+		s, err := t.service(ctx, policyCluster)
+		return s.VIP, err
+	}}
+}
+
 func (f *strayAddress) has(ctx context.Context) (bool, error) {
 	out, err := cluster.Output(ctx, f.node, "ip", "-o", "address", "show", "dev", segmentInterface)
 	if err != nil {
@@ -50,13 +58,8 @@ func (f *strayAddress) Apply(ctx context.Context) (string, error) {
 	if err != nil {
 		return "", err
 	}
-	for _, n := range f.t.Nodes {
-		if n.ControlPlane() {
-			f.node = n
-		}
-	}
-	if f.node == nil {
-		return "", errors.New("no node is a control plane")
+	if f.node, err = f.t.controlPlane(); err != nil {
+		return "", err
 	}
 	f.addr = addr
 	there, err := f.has(ctx)

@@ -48,6 +48,17 @@ func newStrictARPReverted(t Target) Fault {
 	}, choose: func(_ context.Context, t Target) ([]cluster.Node, error) { return t.Nodes, nil }}
 }
 
+// newProxyARP makes a node answer for what it would send back to the segment as well: that
+// is where VIPs are.
+func newProxyARP(t Target) Fault {
+	return &sysctls{t: t, bad: "1", keys: []string{
+		"net.ipv4.conf.eth0.proxy_arp_pvlan", "net.ipv4.conf.eth0.proxy_arp",
+	}, choose: func(_ context.Context, t Target) ([]cluster.Node, error) {
+		n, err := t.controlPlane()
+		return []cluster.Node{n}, err
+	}}
+}
+
 func file(key string) string { return "/proc/sys/" + strings.ReplaceAll(key, ".", "/") }
 
 func (f *sysctls) read(ctx context.Context, n cluster.Node, key string) (string, error) {
