@@ -40,3 +40,39 @@ func TestFigures(t *testing.T) {
 		require.Equal(t, [3]string{watchARP, "no-figure", wordWrong}, [3]string{cells[1].Check, cells[1].Got, cells[1].word()}, "also on a busy machine")
 	}
 }
+
+// One reading that is off is not held against an instrument, two are.
+func TestMiddleOfReadings(t *testing.T) {
+	w := World{Name: "w", Want: map[string]string{loadP99: codeOK}}
+	read := func(ms ...int) Cell {
+		var measured [][]Cell
+		for _, m := range ms {
+			r := reading{id: loadP99, truth: 100 * time.Millisecond, measured: time.Duration(m) * time.Millisecond, allowed: 5 * time.Millisecond}
+			if m == 0 {
+				r.wrong = "no-figure"
+			}
+			measured = append(measured, w.figures([]reading{r}))
+		}
+		cells := middle(measured)
+		require.Len(t, cells, 1)
+		return cells[0]
+	}
+	for _, test := range []struct {
+		readings []int
+		want     string
+	}{
+		{[]int{100}, codeOK},
+		{[]int{120, 101, 99}, codeOK},
+		{[]int{80, 101, 99}, codeOK},
+		{[]int{120, 100, 130}, codeOff},
+		{[]int{80, 100, 90}, codeOff},
+		{[]int{120, 100}, codeOff},
+		{[]int{80, 100, 120}, codeOK},
+		{[]int{0, 100, 100}, codeOK},
+		{[]int{100, 0, 0}, "no-figure"},
+	} {
+		require.Equal(t, test.want, read(test.readings...).Got, test.readings)
+	}
+	require.NotContains(t, read(100).Message, "middle")
+	require.Contains(t, read(120, 101, 99).Message, "(the middle of 3 readings)")
+}

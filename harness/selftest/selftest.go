@@ -13,6 +13,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"math"
 	"os"
 	"path/filepath"
 	"slices"
@@ -99,7 +100,7 @@ type Report struct {
 	Worlds    int    `json:"worlds"`
 	Wrong     int    `json:"wrong"` // cells that are not as wanted, but for the next
 	Busy      int    `json:"busy"`  // figures that this machine was too busy for
-	Again     int    `json:"again"` // worlds that were built again because this machine stood still
+	Again     int    `json:"again"` // how often a world was built again: this machine stood still, or a figure was off
 	ElapsedMS int64  `json:"elapsedMS"`
 }
 
@@ -203,34 +204,65 @@ const (
 	stoodStill = 250 * time.Millisecond
 	// defaultTries bounds how often one world is built.
 	defaultTries = 3
-	// steadyTries is for those that are held to less: of a figure it can be said that this
-	// machine is too busy to tell.
-	steadyTries = 2
 )
 
 // settled measures a world until its cells are as wanted or the machine cannot be why
-// they are not: it is built again only when this process did not get to run meanwhile.
-// It returns how often it was built again.
+// they are not: it is built again when this process did not get to run meanwhile. One
+// reading of a figure that is off decides nothing, for what held up the frames need not
+// have held up this process: of a world with figures the middle ones of all its tries
+// count. It returns how often the world was built again.
 func (o Options) settled(ctx context.Context, w World, dir string) ([]Cell, int, error) {
 	tries := cmp.Or(o.Tries, defaultTries)
-	if w.Steady > 0 {
-		tries = min(tries, steadyTries)
-	}
+	var measured [][]Cell
 	for n := 0; ; n++ {
 		stop := watchScheduler()
 		cells, err := o.world(ctx, w, dir)
 		waited := stop()
-		right := !slices.ContainsFunc(cells, func(c Cell) bool { return !c.OK })
+		if err != nil {
+			return nil, n, err
+		}
 		steady := waited < cmp.Or(w.Steady, stoodStill)
 		if !steady {
 			for i := range cells {
 				cells[i].doubt(waited)
 			}
 		}
-		if err != nil || right || steady || n+1 >= tries {
-			return cells, n, err
+		right := !slices.ContainsFunc(cells, func(c Cell) bool { return !c.OK })
+		done := right || steady
+		if w.measure != nil {
+			measured = append(measured, cells)
+			cells, done = middle(measured), right && n == 0
+		}
+		if done || n+1 >= tries {
+			return cells, n, nil
 		}
 	}
+}
+
+// middle gives of each cell that was measured several times the one with the middle
+// figure, the larger one of two. One without a figure counts as the largest.
+func middle(measured [][]Cell) []Cell {
+	var out []Cell
+	for i := range measured[0] {
+		var same []Cell
+		for _, cells := range measured {
+			same = append(same, cells[i])
+		}
+		slices.SortStableFunc(same, func(a, b Cell) int { return cmp.Compare(a.figure(), b.figure()) })
+		c := same[len(same)/2]
+		if len(same) > 1 {
+			c.Message += fmt.Sprintf(" (the middle of %d readings)", len(same))
+		}
+		out = append(out, c)
+	}
+	return out
+}
+
+func (c Cell) figure() int64 {
+	if c.Figure == nil {
+		return math.MaxInt64
+	}
+	return c.Figure.MeasuredNS
 }
 
 // watchScheduler measures the longest time that the process was not run although it

@@ -94,7 +94,7 @@ func Table(w io.Writer, r Report, worlds []World) error {
 		verdict += fmt.Sprintf(", but %d that this machine is too busy to tell", r.Busy)
 	}
 	if r.Again > 0 {
-		fmt.Fprintf(&out, "this machine stood still for too long: %d worlds were built again\n", r.Again)
+		fmt.Fprintf(&out, "worlds were built again %d times: this machine stood still for too long, or a figure was off\n", r.Again)
 	}
 	fmt.Fprintf(&out, "%d cells in %d worlds: %s, in %.1f s\n", len(r.Cells), r.Worlds, verdict, (time.Duration(r.ElapsedMS) * time.Millisecond).Seconds())
 	_, err := io.WriteString(w, out.String())
