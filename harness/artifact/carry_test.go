@@ -33,7 +33,7 @@ func pretend(t *testing.T, s *Store, set Set) {
 func TestCarriedStoreNeedsNoToolchain(t *testing.T) {
 	s, err := Open(Options{Dir: t.TempDir()})
 	require.NoError(t, err)
-	set := Set{Kubernetes: newest("kubernetes"), Components: map[string]string{"metallb": newest("metallb")}}
+	set := Set{Kubernetes: usual("kubernetes"), Components: map[string]string{"metallb": usual("metallb")}}
 	pretend(t, s, set)
 	want, err := s.Programs(t.Context(), set)
 	require.NoError(t, err)
@@ -51,11 +51,11 @@ func TestCarriedStoreNeedsNoToolchain(t *testing.T) {
 		require.Contains(t, path, dir+"/", "of the store that was carried")
 		require.Contains(t, want, name)
 	}
-	chart, err := there.Chart(t.Context(), "metallb", newest("metallb"))
+	chart, err := there.Chart(t.Context(), "metallb", usual("metallb"))
 	require.NoError(t, err)
 	require.FileExists(t, filepath.Join(chart, "Chart.yaml"))
 
-	_, err = there.Chart(t.Context(), "cilium", newest("cilium"))
+	_, err = there.Chart(t.Context(), "cilium", usual("cilium"))
 	require.ErrorIs(t, err, errNotCarried)
 	_, err = there.MainBinary(t.Context())
 	require.ErrorIs(t, err, errNotCarried)

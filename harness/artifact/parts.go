@@ -77,7 +77,7 @@ func (s *Store) plan(ctx context.Context, d *docker.Client, set Set) (parts, err
 	sort.Strings(p.addons)
 	for component, version := range want {
 		if version == "" {
-			version = newest(component)
+			version = usual(component)
 		}
 		r, err := s.source.programs(ctx, component, version)
 		if err != nil {
@@ -93,7 +93,7 @@ func (s *Store) plan(ctx context.Context, d *docker.Client, set Set) (parts, err
 	if p.recipes["rootfs"], err = nodeSystem().recipe(); err != nil {
 		return parts{}, err
 	}
-	if p.kind, err = loadPin(fixtures.Components, "kind", newest("kind")); err != nil {
+	if p.kind, err = loadPin(fixtures.Components, "kind", usual("kind")); err != nil {
 		return parts{}, err
 	}
 	own, err := ownFiles()

@@ -32,6 +32,18 @@ func TestEveryPinParses(t *testing.T) {
 	}
 }
 
+func TestUsualVersionsArePinned(t *testing.T) {
+	components, err := fixtures.Components.ReadDir("components")
+	require.NoError(t, err)
+	for _, c := range components {
+		require.Contains(t, Versions(c.Name()), usual(c.Name()))
+		if len(Versions(c.Name())) > 1 { // which one it is must not hang on the newest
+			require.Contains(t, []string{"kubernetes", "metallb"}, c.Name())
+		}
+	}
+	require.Empty(t, usual("no-such-component"))
+}
+
 func TestUnknownPinNamesKnownOnes(t *testing.T) {
 	_, err := loadPin(fixtures.Components, "metallb", "v9.9.9")
 	require.ErrorContains(t, err, "v0.15.2")

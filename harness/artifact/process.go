@@ -69,7 +69,7 @@ func (s *Store) programRecipes(ctx context.Context, set Set) ([]recipe, error) {
 	for _, component := range slices.Sorted(maps.Keys(want)) {
 		version := want[component]
 		if version == "" {
-			version = newest(component)
+			version = usual(component)
 		}
 		r, err := s.source.programs(ctx, component, version)
 		if err != nil {

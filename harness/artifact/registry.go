@@ -68,7 +68,7 @@ type Published struct {
 // Published lists what a set takes with the registry source: the node image, the images
 // and the charts of its components. What the user's own builds stand in for is left out.
 func (s *Store) Published(set Set) ([]Published, error) {
-	version := cmp.Or(set.Kubernetes, newest("kubernetes"))
+	version := cmp.Or(set.Kubernetes, usual("kubernetes"))
 	out := []Published{s.publishedImage(nodeRepository + ":" + version)}
 	for _, component := range slices.Sorted(maps.Keys(set.Components)) {
 		a, err := lookupAddon(component)

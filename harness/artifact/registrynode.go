@@ -42,7 +42,7 @@ func (s *Store) fetchedSet(ctx context.Context, d *docker.Client, set Set) (fetc
 	if err != nil {
 		return fetchedSet{}, err
 	}
-	f := fetchedSet{version: cmp.Or(set.Kubernetes, newest("kubernetes")), images: map[string]string{}}
+	f := fetchedSet{version: cmp.Or(set.Kubernetes, usual("kubernetes")), images: map[string]string{}}
 	for _, p := range published {
 		switch {
 		case p.Pinned == "":

@@ -189,8 +189,10 @@ type Objects struct {
 	Pools            []Pool            `json:"pools"`
 	L2Advertisements []L2Advertisement `json:"l2Advertisements"`
 	L2Statuses       []L2Status        `json:"l2Statuses"`
-	Events           []Event           `json:"events"`
-	Backends         []Backend         `json:"backends"` // ready endpoints
+	// NoL2Statuses says that the API server has no such kind: MetalLB before 0.14.2.
+	NoL2Statuses bool      `json:"noL2Statuses,omitempty"`
+	Events       []Event   `json:"events"`
+	Backends     []Backend `json:"backends"` // ready endpoints
 }
 
 // Service is one LoadBalancer Service under test.

@@ -190,6 +190,11 @@ func TestWorlds(t *testing.T) {
 			func(w *world) { w.objects.L2Statuses = nil },
 			map[string]string{"announcer-status-agrees": "l2status"},
 		},
+		"a MetalLB that has no statuses": {
+			func(w *world) { w.objects.L2Statuses, w.objects.NoL2Statuses = nil, true },
+			// Its candidates are other ones: it does not look at the control plane's label.
+			map[string]string{"responder-is-announcer": "not-elected"},
+		},
 		"no speaker says that it announces": {
 			func(w *world) { w.metrics[elected(vipCluster)].Text = w.metrics[0].Text },
 			map[string]string{"announcer-status-agrees": "metrics"},

@@ -139,7 +139,7 @@ func judgeAnnouncer(f journal.Facts) Verdict {
 			return fail("no-single-responder", "%s", a.told)
 		case node.Name == "":
 			return fail("foreign-responder", "%s (%s) is answered by %s, which is no node of this cluster", t.Address, t.Service, a.mac)
-		case node.ExcludedFromLB:
+		case excluded(node, s.objs):
 			return fail("excluded-node", "%s (%s) is answered by %s, which is excluded from external load balancers", t.Address, t.Service, node.Name)
 		}
 		candidates := candidates(s.topo, s.objs, t.Service)
@@ -240,7 +240,7 @@ func judgeStatus(f journal.Facts) Verdict {
 			return fail("metrics", "%s (%s) is answered by %s; metallb_speaker_announced names %s",
 				t.Address, t.Service, node.Name, orNobody(claims))
 		}
-		if status := statusOf(s.objs, t.Service); status != node.Name {
+		if status := statusOf(s.objs, t.Service); status != node.Name && !s.objs.NoL2Statuses {
 			msg := fmt.Sprintf("%s (%s) is answered by %s; ServiceL2Status names %s", t.Address, t.Service, node.Name, cmp.Or(status, "nobody"))
 			stale := handedOver(s.objs, t.Service, status, node.Name)
 			if f.Name() == journal.PhaseBaseline && !stale {
@@ -260,6 +260,9 @@ func judgeStatus(f journal.Facts) Verdict {
 		words = append(words, fmt.Sprintf("%s on %s", t.Service, node.Name))
 	}
 	v.Message = strings.Join(words, "; ") + ": wire, metrics and status agree"
+	if s.objs.NoL2Statuses {
+		v.Message = strings.Join(words, "; ") + ": wire and metrics agree (this MetalLB has no ServiceL2Status)"
+	}
 	if len(v.Findings) > 0 {
 		v.Message = strings.Join(words, "; ") + ": wire and metrics agree, see the findings"
 	}

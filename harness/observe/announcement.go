@@ -8,15 +8,14 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"strings"
 
 	corev1 "k8s.io/api/core/v1"
 	discoveryv1 "k8s.io/api/discovery/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 
-	"github.com/lbmatrix/lbmatrix/harness/cluster"
 	"github.com/lbmatrix/lbmatrix/harness/journal"
 )
 
@@ -41,50 +40,11 @@ func observeAnnouncement(ctx context.Context, e *Env, o *journal.Observation) er
 		return fmt.Errorf("list nodes: %w", err)
 	}
 	for _, p := range speakers.Items {
-		if err := o.Write(journal.KindSpeakerMetrics, speakerMetrics(ctx, nodes, p)); err != nil {
+		if err := o.Write(journal.KindSpeakerMetrics, e.speakerMetrics(ctx, nodes, p)); err != nil {
 			return err
 		}
 	}
 	return nil
-}
-
-// speakerMetrics reads a speaker's own metrics on its node: MetalLB up to 0.15
-// serves them by plain HTTP on the port its pod names "monitoring".
-func speakerMetrics(ctx context.Context, nodes []cluster.Node, p corev1.Pod) journal.SpeakerMetrics {
-	m := journal.SpeakerMetrics{Node: p.Spec.NodeName}
-	for _, n := range nodes {
-		if n.Name() != p.Spec.NodeName {
-			continue
-		}
-		out, err := cluster.Output(ctx, n, "curl", "-sS", "--fail", "--max-time", "5", fmt.Sprintf("http://%s:%d/metrics", p.Status.PodIP, metricsPort(p)))
-		if err != nil {
-			m.Error = err.Error()
-			return m
-		}
-		var b strings.Builder
-		for line := range strings.Lines(out) {
-			// The last one is there from the start, announcing or not: it shows that a speaker answered.
-			if strings.HasPrefix(line, "metallb_speaker_announced") || strings.HasPrefix(line, "metallb_layer2_") ||
-				strings.HasPrefix(line, "metallb_k8s_client_config_loaded_bool") {
-				b.WriteString(line)
-			}
-		}
-		m.Text = b.String()
-		return m
-	}
-	m.Error = "the speaker's node is not in the cluster"
-	return m
-}
-
-func metricsPort(p corev1.Pod) int32 {
-	for _, c := range p.Spec.Containers {
-		for _, port := range c.Ports {
-			if port.Name == "monitoring" {
-				return port.ContainerPort
-			}
-		}
-	}
-	return 7472 // the chart's default, prometheus.metricsPort
 }
 
 // objects reads everything that the API server knows of the announcement.
@@ -208,6 +168,10 @@ func (e *Env) advertisements(ctx context.Context, objs *journal.Objects) error {
 
 func (e *Env) statuses(ctx context.Context, objs *journal.Objects) error {
 	items, err := e.list(ctx, "servicel2statuses")
+	if apierrors.IsNotFound(err) { // no such resource: MetalLB has it from 0.14.2 on
+		objs.NoL2Statuses = true
+		return nil
+	}
 	for _, u := range items {
 		node, _, _ := unstructured.NestedString(u.Object, "status", "node")
 		objs.L2Statuses = append(objs.L2Statuses, journal.L2Status{
