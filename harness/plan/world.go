@@ -63,6 +63,10 @@ func (w *worker) install(ctx context.Context, c scenario.Component) error {
 	helm := component.NewHelm(w.world.cluster.RESTConfig(), w.Dir, w.log)
 	switch c.Name {
 	case metallb:
+		// Pods can run now. The backends come up beside MetalLB: both wait more than they work.
+		if err := w.startBackends(ctx); err != nil {
+			return err
+		}
 		release.Defaults = component.MetalLBDefaults(c.Version)
 		if err := helm.Install(ctx, release); err != nil {
 			return err
@@ -113,8 +117,21 @@ func (w *worker) announcer() (scenario.Component, error) {
 	return scenario.Component{}, errors.New("the scenario has no component metallb: nobody would announce the VIP")
 }
 
-// deploy makes the pool, the advertisement, the backends and their Services, and
-// writes down who is who on the segment.
+// startBackends makes the backends, and does not wait for them. They are spread over the
+// nodes that are ready, so all of them must be.
+func (w *worker) startBackends(ctx context.Context) error {
+	if err := w.world.cluster.WaitReady(ctx); err != nil {
+		return err
+	}
+	w.echo = &component.Echo{
+		Client: w.world.kube, Image: w.BackendImage, Replicas: int32(w.Scenario.Spec.Backend.Replicas),
+		Progress: func(line string) { w.progress("%s", line) },
+	}
+	return w.echo.ApplyBackend(ctx)
+}
+
+// deploy makes the pool, the advertisement and the Services of the backends, and writes
+// down who is who on the segment.
 func (w *worker) deploy(ctx context.Context) error {
 	c, err := w.announcer()
 	if err != nil {
@@ -122,9 +139,6 @@ func (w *worker) deploy(ctx context.Context) error {
 	}
 	segment, err := w.world.cluster.Segment(ctx)
 	if err != nil {
-		return err
-	}
-	if err := w.world.cluster.WaitReady(ctx); err != nil {
 		return err
 	}
 	m, err := w.metallb(c)
@@ -137,11 +151,8 @@ func (w *worker) deploy(ctx context.Context) error {
 	if err := m.ApplyAdvertisement(ctx); err != nil {
 		return err
 	}
-	echo := &component.Echo{
-		Client: w.world.kube, Image: w.BackendImage, Replicas: int32(w.Scenario.Spec.Backend.Replicas),
-		Progress: func(line string) { w.progress("%s", line) },
-	}
-	for _, step := range []func(context.Context) error{echo.ApplyBackend, echo.WaitReady, echo.PinEverywhere, echo.ApplyServices} {
+	echo := w.echo
+	for _, step := range []func(context.Context) error{echo.WaitReady, echo.PinEverywhere, echo.ApplyServices} {
 		if err := step(ctx); err != nil {
 			return err
 		}
@@ -156,7 +167,6 @@ func (w *worker) deploy(ctx context.Context) error {
 			return err
 		}
 	}
-	w.echo = echo
 	w.env = &observe.Env{
 		Scenario: w.Scenario, Journal: w.journal, Cluster: w.world.cluster, Kube: w.world.kube, Dynamic: w.world.dynamic,
 		Namespace: component.EchoNamespace, Remote: component.EchoRemote, Roles: component.Roles(), Dir: w.Dir, MetalLB: c.Namespace,

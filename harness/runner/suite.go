@@ -84,7 +84,7 @@ func Load(dir string) (report.Matrix, error) {
 		}
 	}
 	if len(folders) == 0 && len(m.Run.Scenarios) == 0 {
-		return m, fmt.Errorf("read run %s: there is no journal in it", dir)
+		return m, fmt.Errorf("read run %s: there is no journal in it; give a run's folder, for example results/latest", dir)
 	}
 	for _, f := range folders {
 		s, err := Suite(f)

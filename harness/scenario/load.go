@@ -49,7 +49,7 @@ func Load(name string, data []byte, opts Options) (*Scenario, error) {
 func LoadFile(name string, opts Options) (*Scenario, error) {
 	root, err := os.OpenRoot(filepath.Dir(name))
 	if err != nil {
-		return nil, fmt.Errorf("load scenario: %w", err)
+		return nil, fmt.Errorf("load scenario %s: %w", name, err)
 	}
 	defer root.Close()
 	opts.Files = root.FS()
