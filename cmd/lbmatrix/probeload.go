@@ -11,7 +11,6 @@ import (
 	"io"
 	"net/netip"
 	"os"
-	"time"
 
 	"github.com/spf13/cobra"
 
@@ -53,27 +52,12 @@ does. It exits with 1 when a request failed, or no rate met the limit; with 3 wh
 		},
 	}
 	f := cmd.Flags()
+	c.Flags(f)
+	ramp.Flags(f)
 	f.StringSliceVar(&targets, "target", nil, "address:port, taking turns (required)")
-	f.StringVar(&c.Mode, "mode", probe.ModeHTTPNew, "tcp-connect, http-new, http-keepalive or udp-echo")
-	f.Float64Var(&c.Rate, "rate", 100, "requests per second over all targets; of a ramp the first")
-	f.StringVar(&c.Schedule, "schedule", probe.ScheduleConstant, "constant or poisson")
-	f.Uint64Var(&c.Seed, "seed", 1, "of a poisson schedule: the same one gives the same due times")
 	f.Int64Var(&c.Count, "count", 0, "requests; 1000 when neither this nor --duration is given")
 	f.DurationVar(&c.Duration, "duration", 0, "how long to send")
-	f.Int64Var(&c.Warmup, "warmup", 0, "keep the first requests out of the histograms")
-	f.DurationVar(&c.Timeout, "timeout", 2*time.Second, "of one request")
-	f.DurationVar(&c.Late, "late", time.Millisecond, "a request sent later than this after it was due counts as late")
-	f.IntVar(&c.MaxInFlight, "max-in-flight", 1024, "a request due with this many unfinished is not sent")
-	f.IntVar(&c.Payload, "payload", 32, "bytes of an udp-echo datagram")
-	f.IntVar(&c.ResponseBytes, "response-bytes", 0, "ask for an http answer of this size; 0: the backend's identity")
 	f.StringVar(&log, "hdr-log", "", "write an HdrHistogram V2 log of every second to this file")
-	f.DurationVar(&ramp.Limit, "ramp-limit", 0, "search for the highest rate whose percentile stays within this")
-	f.Float64Var(&ramp.Percentile, "ramp-percentile", ramp.Percentile, "of the response time, over 0 to 100")
-	f.Float64Var(&ramp.MaxErrors, "ramp-errors", ramp.MaxErrors, "share of a step's requests that may fail")
-	f.Float64Var(&ramp.MaxRate, "ramp-max", ramp.MaxRate, "highest rate to try")
-	f.DurationVar(&ramp.Step, "ramp-step", ramp.Step, "how long each rate is tried")
-	f.DurationVar(&ramp.Warmup, "ramp-warmup", ramp.Warmup, "warm-up of each rate, before that")
-	f.Float64Var(&ramp.Precision, "ramp-precision", ramp.Precision, "end when the answer is known to this share of itself")
 	_ = cmd.MarkFlagRequired("target")
 	cmd.MarkFlagsMutuallyExclusive("count", "duration")
 	outputFlag(cmd, &format, "table", "json", "records")

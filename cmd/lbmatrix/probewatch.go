@@ -9,11 +9,9 @@ import (
 	"errors"
 	"fmt"
 	"net/netip"
-	"time"
 
 	"github.com/spf13/cobra"
 
-	"github.com/lbmatrix/lbmatrix/harness/probe"
 	"github.com/lbmatrix/lbmatrix/harness/probe/stream"
 	"github.com/lbmatrix/lbmatrix/harness/probe/timeline"
 	"github.com/lbmatrix/lbmatrix/harness/probe/watch"
@@ -63,21 +61,10 @@ listens, for advertisements and for the answers that others get as far as they r
 		},
 	}
 	f := cmd.Flags()
-	f.StringVar(&c.New, "new", "", "new connections to this address:port")
-	f.StringVar(&c.Mode, "mode", probe.ModeHTTPNew, "of them: http-new or tcp-connect")
-	f.StringVar(&c.Long, "long", "", "one long-lived connection to the TCP echo at this address:port")
-	f.StringVar(&c.UDP, "udp", "", "datagrams to this address:port")
+	c.Flags(f)
 	f.StringVar(&vip, "arp", "", "ask by ARP who has this address")
 	f.StringVar(&vip6, "ndp", "", "listen for who advertises this IPv6 address, or answers others for it")
 	f.StringVar(&c.ARP.Interface, "iface", "", "interface on the segment; --arp and --ndp need it")
-	f.BoolVar(&c.ARP.OwnMAC, "own-mac", false, "ask from a locally administered MAC, in promiscuous mode: the host's own kernel learns nothing")
-	f.BoolVar(&c.ARP.Passive, "passive", false, "do not ask by ARP, only listen")
-	f.DurationVar(&c.ARP.Grace, "grace", 50*time.Millisecond, "a silence of ARP up to this is no failure, and one of NDP no gap")
-	f.DurationVar(&c.Interval, "interval", 10*time.Millisecond, "between two probes of each kind")
-	f.DurationVar(&c.Timeout, "timeout", 500*time.Millisecond, "of one probe; below 1s each asks once")
-	f.DurationVar(&c.Reconnect, "reconnect", 10*time.Second, "give the long-lived connection up when silent for this long")
-	f.IntVar(&c.Recovered, "recovered", 3, "successes in a row that end an outage")
-	f.DurationVar(&c.Duration, "duration", 0, "how long to watch; 0: until interrupted")
 	cmd.MarkFlagsOneRequired("new", "long", "udp", "arp", "ndp")
 	outputFlag(cmd, &format, "table", "json", "records")
 	return cmd

@@ -55,7 +55,7 @@ func ndpCommand(flags *flag.FlagSet) instrument {
 
 func loadCommand(flags *flag.FlagSet) instrument {
 	var c load.Config
-	flags.StringVar(&c.Mode, "mode", probe.ModeHTTPNew, "tcp-connect, http-new, http-keepalive or udp-echo")
+	c.Flags(flags)
 	flags.Func("target", "`name=address:port`; repeated: request i goes to target i mod n", func(text string) error {
 		name, address, ok := strings.Cut(text, "=")
 		if !ok {
@@ -64,28 +64,13 @@ func loadCommand(flags *flag.FlagSet) instrument {
 		c.Targets = append(c.Targets, probe.LoadTarget{Name: name, Address: address})
 		return nil
 	})
-	flags.Float64Var(&c.Rate, "rate", 100, "requests per second over all targets; of a ramp the first")
-	flags.StringVar(&c.Schedule, "schedule", probe.ScheduleConstant, "constant or poisson")
-	flags.Uint64Var(&c.Seed, "seed", 1, "of a poisson schedule: the same one gives the same due times")
 	flags.Int64Var(&c.Count, "count", 0, "requests over all targets; 0: by --duration")
 	flags.DurationVar(&c.Duration, "duration", 0, "how long to send; with no --count either: until stopped")
-	flags.Int64Var(&c.Warmup, "warmup", 0, "keep the first requests out of the histograms")
-	flags.DurationVar(&c.Timeout, "timeout", 2*time.Second, "of one request")
-	flags.DurationVar(&c.Late, "late", time.Millisecond, "a request sent later than this after it was due counts as late")
-	flags.IntVar(&c.MaxInFlight, "max-in-flight", 1024, "a request due with this many unfinished is dropped")
-	flags.IntVar(&c.Payload, "payload", 32, "bytes of an udp-echo datagram")
-	flags.IntVar(&c.ResponseBytes, "response-bytes", 0, "ask for an http answer of this size; 0: the backend's identity")
 	flags.DurationVar(&c.Drain, "drain", time.Second, "let requests in flight end for this long once stopped")
 	flags.Func("source", "send from this `address`", parseAddr(&c.Source))
 	log := flags.String("hdr-log", "", "write an HdrHistogram log of every second to this `file`")
 	ramp := load.NewRamp()
-	flags.DurationVar(&ramp.Limit, "ramp-limit", 0, "search for the highest rate whose percentile stays within this; 0: no ramp")
-	flags.Float64Var(&ramp.Percentile, "ramp-percentile", ramp.Percentile, "of the response time, over 0 to 100")
-	flags.Float64Var(&ramp.MaxErrors, "ramp-errors", ramp.MaxErrors, "share of a step's requests that may fail")
-	flags.Float64Var(&ramp.MaxRate, "ramp-max", ramp.MaxRate, "highest rate to try")
-	flags.DurationVar(&ramp.Step, "ramp-step", ramp.Step, "how long each rate is tried")
-	flags.DurationVar(&ramp.Warmup, "ramp-warmup", ramp.Warmup, "warm-up of each rate, before that")
-	flags.Float64Var(&ramp.Precision, "ramp-precision", ramp.Precision, "end when the answer is known to this share of itself")
+	ramp.Flags(flags)
 	return func(ctx context.Context, w *stream.Writer) error {
 		if c.Count != 0 && c.Duration != 0 {
 			return usageError{errors.New("--count and --duration exclude each other")}

@@ -4,7 +4,6 @@
 package judge
 
 import (
-	"cmp"
 	"encoding/json"
 	"fmt"
 	"maps"
@@ -107,7 +106,7 @@ func (s *sweep) count(run journal.Run, totals probe.ARPTotals) error {
 	if len(replies) != totals.Replies {
 		return fmt.Errorf("instrument %s: it counted %d replies and recorded %d", run.Stream, totals.Replies, len(replies))
 	}
-	frames := map[string][]frame{} // by target address, in the order they were recorded
+	frames := map[string][]probe.Frame{} // by target address, in the order they were recorded
 	gratuitous, err := journal.Items[probe.ARPGratuitous](run, probe.KindARPGratuitous)
 	if err != nil {
 		return err
@@ -128,21 +127,21 @@ func (s *sweep) count(run journal.Run, totals probe.ARPTotals) error {
 		if i == 0 || p.SentNS < s.begun {
 			s.begun = p.SentNS
 		}
-		frames[addr] = append(frames[addr], frame{at: p.SentNS})
+		frames[addr] = append(frames[addr], probe.Frame{At: p.SentNS})
 	}
 	for _, r := range replies {
 		addr := r.Target.String()
 		mac := strings.ToLower(r.SenderMAC)
 		increment(s.replies, addr, mac)
 		s.hear(addr, mac, r.ReceivedNS)
-		frames[addr] = append(frames[addr], frame{at: r.ReceivedNS, reply: true})
+		frames[addr] = append(frames[addr], probe.Frame{At: r.ReceivedNS, Reply: true})
 		// Not the last one: what happened at the same time is in no order.
 		if eth := strings.ToLower(r.EthernetSource); eth != mac && (s.foreign[mac] == "" || eth < s.foreign[mac]) {
 			s.foreign[mac] = eth
 		}
 	}
 	for addr, f := range frames {
-		s.answered[addr] = answered(f)
+		s.answered[addr] = probe.Answered(f)
 	}
 	return nil
 }
@@ -163,32 +162,6 @@ func (s *sweep) hear(addr, mac string, at int64) {
 		h = heard{at, at}
 	}
 	s.seen[addr][mac] = heard{min(h.first, at), max(h.last, at)}
-}
-
-// frame is a who-has or a reply, at its time in ns.
-type frame struct {
-	at    int64
-	reply bool
-}
-
-// answered counts the who-has that a later reply answers, each reply one. It does not
-// go by the round a reply was attributed to: on a busy machine several broadcasts
-// leave before the first answer is read, and none of them is unanswered for that.
-// A second reply to the same broadcast answers nothing more.
-func answered(frames []frame) int {
-	// At the same time a who-has comes first: nothing is answered before it is asked.
-	slices.SortStableFunc(frames, func(a, b frame) int { return cmp.Compare(a.at, b.at) })
-	open, n := 0, 0
-	for _, f := range frames {
-		switch {
-		case !f.reply:
-			open++
-		case open > 0:
-			open--
-			n++
-		}
-	}
-	return n
 }
 
 // control is the positive control of every ARP verdict.

@@ -108,25 +108,12 @@ func Run(ctx context.Context, c Config, w *stream.Writer) error {
 	})
 }
 
-// prepare opens the socket if need be and fills in where the run is.
+// prepare sees to the configuration and the socket.
 func (c *Config) prepare(start *probe.Start) (netip.Addr, error) {
 	if err := c.validate(); err != nil {
 		return netip.Addr{}, err
 	}
-	if c.Conn == nil {
-		conn, err := Open(c.Interface)
-		if err != nil {
-			return netip.Addr{}, err
-		}
-		c.Conn = conn
-	}
-	local := c.Conn.Local()
-	start.Interface, start.MAC = local.Interface, local.MAC.String()
-	source, err := c.source(local)
-	if err == nil {
-		start.Address = source.String()
-	}
-	return source, err
+	return sweep.Attach(&c.Conn, start, Open, c.source)
 }
 
 // asker is the protocol of a sweep.

@@ -99,15 +99,9 @@ func Summarize(records []probe.Record, decode func(probe.Record) (Event, error))
 // tally is what is known so far of one address.
 type tally struct {
 	vip      VIP
-	frames   []frame
+	frames   []probe.Frame
 	kernelNS map[int]int64 // probe -> kernel's send time
 	heard    []responses   // of each responder
-}
-
-// frame is a probe or a reply, at its time.
-type frame struct {
-	at    int64
-	reply bool
 }
 
 // responses are one responder's.
@@ -166,14 +160,14 @@ func (s *Summary) add(vips map[netip.Addr]*tally, e Event, record probe.Record) 
 
 func (t *tally) asked(s Sent) {
 	t.vip.Sent++
-	t.frames = append(t.frames, frame{at: s.SentNS})
+	t.frames = append(t.frames, probe.Frame{At: s.SentNS})
 	if s.KernelNS != 0 {
 		t.kernelNS[s.Probe] = s.KernelNS
 	}
 }
 
 func (t *tally) reply(a Answer) {
-	t.frames = append(t.frames, frame{at: a.ReceivedNS, reply: true})
+	t.frames = append(t.frames, probe.Frame{At: a.ReceivedNS, Reply: true})
 	at := time.Unix(0, a.ReceivedNS).UTC()
 	i := slices.IndexFunc(t.vip.Responders, func(r Responder) bool {
 		return r.MAC == a.Who.MAC && r.EthernetSource == a.Who.EthernetSource && r.VLAN == a.Who.VLAN && r.Flags == a.Who.Flags
@@ -197,7 +191,7 @@ func (t *tally) reply(a Answer) {
 }
 
 func (t *tally) finish(drops uint32) VIP {
-	t.vip.Answered, t.vip.KernelDrops = answered(t.frames), drops
+	t.vip.Answered, t.vip.KernelDrops = probe.Answered(t.frames), drops
 	for i, h := range t.heard {
 		if len(h.trips) > 0 {
 			slices.Sort(h.trips)
@@ -205,24 +199,6 @@ func (t *tally) finish(drops uint32) VIP {
 		}
 	}
 	return t.vip
-}
-
-// answered counts the probes that a later reply answers, each reply one: not by
-// attribution, for the reason above. A second reply to a probe answers nothing more.
-func answered(frames []frame) int {
-	// At the same time a probe comes first: nothing is answered before it is asked.
-	slices.SortStableFunc(frames, func(a, b frame) int { return cmp.Compare(a.at, b.at) })
-	open, n := 0, 0
-	for _, f := range frames {
-		switch {
-		case !f.reply:
-			open++
-		case open > 0:
-			open--
-			n++
-		}
-	}
-	return n
 }
 
 // Body decodes JSON within a record's body: a start's arguments, an end's totals.

@@ -1,0 +1,35 @@
+// SPDX-License-Identifier: Apache-2.0
+// Copyright The lbmatrix Authors
+
+package load
+
+import (
+	"time"
+
+	"github.com/lbmatrix/lbmatrix/harness/probe"
+)
+
+// Flags adds those that every command with this instrument has.
+func (c *Config) Flags(f probe.Flags) {
+	f.StringVar(&c.Mode, "mode", probe.ModeHTTPNew, "tcp-connect, http-new, http-keepalive or udp-echo")
+	f.Float64Var(&c.Rate, "rate", 100, "requests per second over all targets; of a ramp the first")
+	f.StringVar(&c.Schedule, "schedule", probe.ScheduleConstant, "constant or poisson")
+	f.Uint64Var(&c.Seed, "seed", 1, "of a poisson schedule: the same one gives the same due times")
+	f.Int64Var(&c.Warmup, "warmup", 0, "keep the first requests out of the histograms")
+	f.DurationVar(&c.Timeout, "timeout", 2*time.Second, "of one request")
+	f.DurationVar(&c.Late, "late", time.Millisecond, "a request sent later than this after it was due counts as late")
+	f.IntVar(&c.MaxInFlight, "max-in-flight", 1024, "a request due with this many unfinished is not sent")
+	f.IntVar(&c.Payload, "payload", 32, "bytes of an udp-echo datagram")
+	f.IntVar(&c.ResponseBytes, "response-bytes", 0, "ask for an http answer of this size; 0: the backend's identity")
+}
+
+// Flags adds those of a ramp.
+func (r *RampFlags) Flags(f probe.Flags) {
+	f.DurationVar(&r.Limit, "ramp-limit", 0, "search for the highest rate whose percentile stays within this; 0: no ramp")
+	f.Float64Var(&r.Percentile, "ramp-percentile", r.Percentile, "of the response time, over 0 to 100")
+	f.Float64Var(&r.MaxErrors, "ramp-errors", r.MaxErrors, "share of a step's requests that may fail")
+	f.Float64Var(&r.MaxRate, "ramp-max", r.MaxRate, "highest rate to try")
+	f.DurationVar(&r.Step, "ramp-step", r.Step, "how long each rate is tried")
+	f.DurationVar(&r.Warmup, "ramp-warmup", r.Warmup, "warm-up of each rate, before that")
+	f.Float64Var(&r.Precision, "ramp-precision", r.Precision, "end when the answer is known to this share of itself")
+}
