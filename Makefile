@@ -23,6 +23,9 @@ COUNT ?= 6
 # A benchmark result to compare with (make bench BASE=old.txt).
 BASE ?=
 
+# What evidence-versions goes through: Kubernetes' last five minor versions, and what Kubespray, this project and MetalLB pin.
+VERSIONS ?= kubernetes=v1.33.13,v1.34.4,v1.35.4,v1.36.3,v1.37.2,metallb=v0.13.9,v0.15.2,v0.16.1
+
 SET_all :=
 # What network namespaces can run: kube-proxy in every mode, known-bad ones included.
 NETNS := kube-proxy-iptables-metallb-l2 kube-proxy-nftables-metallb-l2 kube-proxy-ipvs-strictarp-metallb-l2 bad-ipvs-lax-arp
@@ -93,6 +96,13 @@ evidence: docker ## run the longer proofs (kill points, bring-up time); resumabl
 evidence-netns: build ## run the longer proofs of clusters on namespaces (cycles, kill -9, first answer); resumable
 	@.ci/need ip=iproute2 nsenter=util-linux curl=curl iptables=iptables nft=nftables jq=jq
 	@RESULTS="$(RESULTS)" SOURCE="$(SOURCE)" .ci/evidence-netns $(ARGS)
+
+.PHONY: evidence-versions
+evidence-versions: build ## run kube-proxy iptables and nftables with each Kubernetes and MetalLB of VERSIONS, on namespaces; resumable
+	@.ci/need ip=iproute2 nsenter=util-linux curl=curl iptables=iptables nft=nftables
+	@cut=$(RESULTS)/versions/latest; resume="--resume $$cut"; [ -e $$cut/run.json ] || resume=; \
+	bin/lbmatrix run --provider netns --source $(SOURCE) --results $(RESULTS)/versions --skip-mutations --sweep $(VERSIONS) $$resume $(ARGS) \
+		kube-proxy-iptables-metallb-l2 kube-proxy-nftables-metallb-l2
 
 .PHONY: evidence-kill
 evidence-kill: docker ## end runs, workers, instruments and the daemon at 25 points; resumable
