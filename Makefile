@@ -100,7 +100,8 @@ evidence-netns: build ## run the longer proofs of clusters on namespaces (cycles
 .PHONY: evidence-versions
 evidence-versions: build ## run kube-proxy iptables and nftables with each Kubernetes and MetalLB of VERSIONS, on namespaces; resumable
 	@.ci/need ip=iproute2 nsenter=util-linux curl=curl iptables=iptables nft=nftables
-	@cut=$(RESULTS)/versions/latest; resume="--resume $$cut"; [ -e $$cut/run.json ] || resume=; \
+	@last=$(RESULTS)/versions/latest; resume=; \
+	if [ -e $$last/run.json ] && { ! grep -q '"ended"' $$last/run.json || grep -q '"interrupted": true' $$last/run.json; }; then resume="--resume $$last"; fi; \
 	bin/lbmatrix run --provider netns --source $(SOURCE) --results $(RESULTS)/versions --skip-mutations --sweep $(VERSIONS) $$resume $(ARGS) \
 		kube-proxy-iptables-metallb-l2 kube-proxy-nftables-metallb-l2
 

@@ -17,9 +17,9 @@ import (
 // nodeRecipe changes when the way node images are put together does.
 const nodeRecipe = "node-1"
 
-// Set names what a cluster runs. An empty Kubernetes is the newest pinned version.
+// Set names what a cluster runs. An empty Kubernetes is the usual version.
 // Components are baked into the nodes (metallb), or choose the version of a part
-// every cluster has (etcd, coredns, cni-plugins; default: the newest pinned).
+// every cluster has (etcd, coredns, cni-plugins; default: the usual one).
 type Set struct {
 	Kubernetes string
 	Components map[string]string // e.g. {"metallb": "v0.15.2"}

@@ -9,9 +9,11 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"maps"
 	"os"
 	"path"
 	"path/filepath"
+	"slices"
 	"sort"
 	"strings"
 
@@ -126,9 +128,35 @@ func olderVersion(a, b string) bool {
 // Versions lists the pinned versions of a component, oldest first.
 func Versions(component string) []string { return versions(fixtures.Components, component) }
 
-// usual is the version that is built of a component where none is named: the one that
-// lbmatrix is proven with. Of what a sweep varies that is no matter of which pins there
-// are; everything else has one pin.
+// CheckPins says which versions of a set cannot be built from Go modules, and which can:
+// all mistakes, before anything is made. A component's version is no matter where builds of
+// the user's own stand in for its chart and every image.
+func CheckPins(set Set, own Own) error {
+	errs := []error{checkPin("kubernetes", set.Kubernetes)}
+	for _, component := range slices.Sorted(maps.Keys(set.Components)) {
+		a, err := lookupAddon(component)
+		switch {
+		case err != nil && len(Versions(component)) == 0:
+			errs = append(errs, err)
+		case err != nil: // a part that every cluster has
+			errs = append(errs, checkPin(component, set.Components[component]))
+		case own.Charts[component] == "" || !own.whole(component, a):
+			errs = append(errs, checkPin(component, set.Components[component]))
+		}
+	}
+	return errors.Join(errs...)
+}
+
+func checkPin(component, version string) error {
+	if known := Versions(component); !slices.Contains(known, version) {
+		return fmt.Errorf("no pin for %s %s: known versions are %s", component, version, strings.Join(known, ", "))
+	}
+	return nil
+}
+
+// usual is the version that is built of a component where none is named: the one that the
+// scenarios name. For kubernetes and metallb, of which a sweep has several pins, that is
+// written here; of everything else there is one.
 func usual(component string) string {
 	switch component {
 	case "kubernetes":

@@ -10,6 +10,8 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/lbmatrix/lbmatrix/fixtures"
+	"github.com/lbmatrix/lbmatrix/harness/scenario"
+	"github.com/lbmatrix/lbmatrix/scenarios"
 )
 
 func TestEveryPinParses(t *testing.T) {
@@ -42,6 +44,48 @@ func TestUsualVersionsArePinned(t *testing.T) {
 		}
 	}
 	require.Empty(t, usual("no-such-component"))
+	all, err := scenarios.All(scenario.Options{})
+	require.NoError(t, err)
+	for _, sc := range all {
+		require.Equal(t, usual("kubernetes"), sc.Spec.Cluster.Kubernetes, sc.Metadata.Name)
+		for _, c := range sc.Spec.Components {
+			require.Equal(t, usual(c.Name), c.Version, sc.Metadata.Name)
+		}
+	}
+}
+
+// A version that cannot be built is known before anything is made; where builds of the
+// user's own stand in for all of a component it is not built.
+func TestCheckPins(t *testing.T) {
+	set := func(kubernetes, name, version string) Set {
+		return Set{Kubernetes: kubernetes, Components: map[string]string{name: version}}
+	}
+	image := func(name string) OwnImage {
+		return OwnImage{Component: "metallb", Image: name, From: "example.org/me/" + name + ":dev"}
+	}
+	chart := map[string]string{"metallb": "chart"}
+	for name, c := range map[string]struct {
+		set  Set
+		own  Own
+		want string
+	}{
+		"pinned":             {set: set("v1.35.4", "metallb", "v0.15.2")},
+		"no such version":    {set("v1.35.4", "metallb", "v0.15.9"), Own{}, "no pin for metallb v0.15.9: known versions are v0.13.9, v0.15.2"},
+		"no such Kubernetes": {set("v1.30.0", "metallb", "v0.15.2"), Own{}, "no pin for kubernetes v1.30.0"},
+		"no such component":  {set("v1.35.4", "kube-vip", "v1.0.0"), Own{}, "kube-vip"},
+		"one own image":      {set("v1.35.4", "metallb", "v0.15.9"), Own{Images: []OwnImage{image("speaker")}, Charts: chart}, "no pin for metallb"},
+		"no own chart":       {set("v1.35.4", "metallb", "v0.15.9"), Own{Images: []OwnImage{image("speaker"), image("controller")}}, "no pin for metallb"},
+		"all of one's own":   {set: set("v1.35.4", "metallb", "v0.15.9"), own: Own{Images: []OwnImage{image("speaker"), image("controller")}, Charts: chart}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			err := CheckPins(c.set, c.own)
+			if c.want == "" {
+				require.NoError(t, err)
+				return
+			}
+			require.ErrorContains(t, err, c.want)
+		})
+	}
 }
 
 func TestUnknownPinNamesKnownOnes(t *testing.T) {

@@ -28,6 +28,7 @@ const endpointsWait = 30 * time.Second
 type noEndpoints struct {
 	t       Target
 	service journal.Service
+	had     int // endpoints
 }
 
 func (f *noEndpoints) Apply(ctx context.Context) (string, error) {
@@ -42,7 +43,7 @@ func (f *noEndpoints) Apply(ctx context.Context) (string, error) {
 	if n == 0 {
 		return "", fmt.Errorf("take the endpoints from service %s: it has none, so nothing would change", s.Name)
 	}
-	f.service = s
+	f.service, f.had = s, n
 	if err := patch(ctx, f.t, s, map[string]any{"selector": map[string]any{nobodysLabel: "true"}}); err != nil {
 		return "", err
 	}
@@ -68,15 +69,15 @@ func (f *noEndpoints) Verify(ctx context.Context, applied bool) (string, error) 
 	if f.service.Name == "" {
 		return "", errors.New("verify the endpoints: nothing was changed")
 	}
-	n := 0
-	w := await.Wait{For: "service " + f.service.Name + " to have endpoints again", Within: endpointsWait}
+	n, want := 0, f.had
 	if applied {
-		w.For = "service " + f.service.Name + " to have no endpoint"
+		want = 0
 	}
+	w := await.Wait{For: fmt.Sprintf("service %s to have %d endpoints", f.service.Name, want), Within: endpointsWait}
 	err := await.Until(ctx, w, func(ctx context.Context) (bool, string, error) {
 		var err error
 		n, err = f.endpoints(ctx, f.service)
-		return (n == 0) == applied, fmt.Sprintf("%d endpoints", n), err
+		return n == want, fmt.Sprintf("%d endpoints", n), err
 	})
 	if err != nil {
 		return "", err

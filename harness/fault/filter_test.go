@@ -32,7 +32,8 @@ type router struct {
 	addresses    []string
 	tables       []string // as they were written
 	links        []string
-	noDummy      bool // its kernel
+	noDummy      bool   // its kernel
+	refuses      string // a command
 	broken       bool
 }
 
@@ -49,6 +50,12 @@ func (r *router) Run(_ context.Context, c cluster.Command) error {
 		for _, a := range r.addresses {
 			fmt.Fprintf(c.Stdout, "2: eth0    inet %s scope global eth0\n", a)
 		}
+	case line == "ip -o address show dev kube-ipvs0":
+		for _, a := range r.addresses[1:] {
+			fmt.Fprintf(c.Stdout, "9: kube-ipvs0    inet %s scope global kube-ipvs0\n", a)
+		}
+	case line == r.refuses:
+		return &cluster.ExitError{Host: r.name, Path: c.Path, Code: 2, Stderr: "refused"}
 	case strings.HasPrefix(line, "ip address add "):
 		r.addresses = append(r.addresses, c.Args[2])
 	case strings.HasPrefix(line, "ip address del "):
@@ -235,14 +242,31 @@ func TestLinkThatAModeLeft(t *testing.T) {
 				require.Equal(t, []string{"kube-ipvs0"}, n.links)
 				require.Contains(t, n.addresses, "192.0.2.40/32")
 			}
+			gone := nodes[2].addresses
+			nodes[2].addresses = gone[:1]
+			_, err := f.Verify(t.Context(), true)
+			require.ErrorContains(t, err, "does not have 192.0.2.40", "the link alone answers nothing")
+			nodes[2].addresses = gone
 		})
 		for _, n := range nodes {
 			require.Empty(t, n.links)
 		}
 	}
 	nodes, target := routers()
-	nodes[1].links = []string{"kube-ipvs0"}
+	nodes[1].refuses = "ip address add 192.0.2.40/32 dev kube-ipvs0" // half-way
 	f, err := fault.New("ipvs-left-over", target)
+	require.NoError(t, err)
+	_, err = f.Apply(t.Context())
+	require.ErrorContains(t, err, "w1")
+	_, err = f.Undo(t.Context())
+	require.NoError(t, err)
+	for _, n := range nodes {
+		require.Empty(t, n.links)
+	}
+
+	nodes, target = routers()
+	nodes[1].links = []string{"kube-ipvs0"}
+	f, err = fault.New("ipvs-left-over", target)
 	require.NoError(t, err)
 	_, err = f.Apply(t.Context())
 	require.ErrorContains(t, err, "there already")

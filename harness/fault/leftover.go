@@ -60,7 +60,11 @@ func (f *leftOver) Apply(ctx context.Context) (string, error) {
 		err := add(kind)
 		if err != nil && kind == "dummy" {
 			kind = "bridge"
-			err = errors.Join(add(kind), ctx.Err())
+			if second := add(kind); second != nil {
+				err = errors.Join(err, second)
+			} else {
+				err = nil
+			}
 		}
 		if err != nil {
 			return "", fmt.Errorf("add %s to %s: %w", ipvsLink, n.Name(), err)
@@ -83,6 +87,15 @@ func (f *leftOver) Verify(ctx context.Context, applied bool) (string, error) {
 	}
 	if len(there) != want {
 		return "", fmt.Errorf("%d of %d nodes have %s, wanted %d", len(there), len(f.t.Nodes), ipvsLink, want)
+	}
+	for _, n := range there {
+		addresses, err := cluster.Output(ctx, n, "ip", "-o", "address", "show", "dev", ipvsLink)
+		if err != nil {
+			return "", fmt.Errorf("list addresses of %s: %w", n.Name(), err)
+		}
+		if !strings.Contains(addresses, " "+f.vip+"/32 ") {
+			return "", fmt.Errorf("%s of %s does not have %s", ipvsLink, n.Name(), f.vip)
+		}
 	}
 	return fmt.Sprintf("%d of %d nodes have %s", len(there), len(f.t.Nodes), ipvsLink), nil
 }

@@ -60,6 +60,7 @@ func machines() ([]*node, fault.Target) {
 		n := &node{name: name, controlPlane: i == 0, files: map[string]string{
 			forward: "1", "/proc/sys/net/ipv4/conf/all/arp_ignore": "1", "/proc/sys/net/ipv4/conf/all/arp_announce": "2",
 			"/proc/sys/net/ipv4/conf/eth0/arp_ignore": "0", "/proc/sys/net/ipv4/conf/eth0/arp_announce": "0",
+			"/proc/sys/net/ipv4/conf/eth0/proxy_arp": "0", "/proc/sys/net/ipv4/conf/eth0/proxy_arp_pvlan": "0",
 		}}
 		all, t.Nodes = append(all, n), append(t.Nodes, n)
 	}
@@ -68,7 +69,7 @@ func machines() ([]*node, fault.Target) {
 }
 
 func TestSettingsGoBackToWhatTheyWere(t *testing.T) {
-	for _, name := range []string{"ip-forward-off", "strict-arp-reverted"} {
+	for _, name := range []string{"ip-forward-off", "strict-arp-reverted", "proxy-arp"} {
 		t.Run(name, func(t *testing.T) {
 			nodes, target := machines()
 			var before []map[string]string
@@ -83,10 +84,16 @@ func TestSettingsGoBackToWhatTheyWere(t *testing.T) {
 			require.NoError(t, err)
 			_, err = f.Verify(t.Context(), false)
 			require.Error(t, err, "it is still there")
-			if name == "ip-forward-off" {
+			switch name {
+			case "ip-forward-off":
 				require.Equal(t, "0", nodes[2].files[forward])
 				require.Equal(t, "1", nodes[1].files[forward], "only the announcer")
-			} else {
+			case "proxy-arp":
+				for _, key := range []string{"proxy_arp", "proxy_arp_pvlan"} {
+					require.Equal(t, "1", nodes[0].files["/proc/sys/net/ipv4/conf/eth0/"+key])
+					require.Equal(t, "0", nodes[1].files["/proc/sys/net/ipv4/conf/eth0/"+key], "only the control plane")
+				}
+			default:
 				for _, n := range nodes {
 					require.Equal(t, "0", n.files["/proc/sys/net/ipv4/conf/all/arp_ignore"])
 				}

@@ -24,7 +24,7 @@ func candidates(t journal.Topology, objs journal.Objects, service string) []stri
 	})
 	var out []string
 	for _, n := range t.Nodes {
-		if excluded(n, objs) {
+		if n.ExcludedFromLB {
 			continue
 		}
 		if local && !slices.ContainsFunc(objs.Backends, func(b journal.Backend) bool {
@@ -35,13 +35,6 @@ func candidates(t journal.Topology, objs journal.Objects, service string) []stri
 		out = append(out, n.Name)
 	}
 	return out
-}
-
-// excluded says whether MetalLB leaves a node out for its label
-// node.kubernetes.io/exclude-from-external-load-balancers. It looks at the label from
-// 0.14.2 on, the version that brought ServiceL2Status, too (its release notes).
-func excluded(n journal.Node, objs journal.Objects) bool {
-	return n.ExcludedFromLB && !objs.NoL2Statuses
 }
 
 // Elect names the node that MetalLB's stateless election picks for an address: the

@@ -191,9 +191,25 @@ func TestWorlds(t *testing.T) {
 			map[string]string{"announcer-status-agrees": "l2status"},
 		},
 		"a MetalLB that has no statuses": {
-			func(w *world) { w.objects.L2Statuses, w.objects.NoL2Statuses = nil, true },
-			// Its candidates are other ones: it does not look at the control plane's label.
-			map[string]string{"responder-is-announcer": "not-elected"},
+			func(w *world) {
+				w.objects.L2Statuses, w.objects.NoL2Statuses = nil, true
+				w.spec.Spec.Components = []scenario.Component{{Name: "metallb", Version: "v0.13.9"}}
+			},
+			nil,
+		},
+		"a MetalLB that should have statuses": {
+			func(w *world) {
+				w.objects.L2Statuses, w.objects.NoL2Statuses = nil, true
+				w.spec.Spec.Components = []scenario.Component{{Name: "metallb", Version: "v0.14.2"}}
+			},
+			map[string]string{"announcer-status-agrees": "l2status"},
+		},
+		"an old MetalLB whose statuses are served and missing": {
+			func(w *world) {
+				w.objects.L2Statuses = nil
+				w.spec.Spec.Components = []scenario.Component{{Name: "metallb", Version: "v0.13.9"}}
+			},
+			map[string]string{"announcer-status-agrees": "l2status"},
 		},
 		"no speaker says that it announces": {
 			func(w *world) { w.metrics[elected(vipCluster)].Text = w.metrics[0].Text },

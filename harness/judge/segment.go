@@ -139,7 +139,7 @@ func judgeAnnouncer(f journal.Facts) Verdict {
 			return fail("no-single-responder", "%s", a.told)
 		case node.Name == "":
 			return fail("foreign-responder", "%s (%s) is answered by %s, which is no node of this cluster", t.Address, t.Service, a.mac)
-		case excluded(node, s.objs):
+		case node.ExcludedFromLB:
 			return fail("excluded-node", "%s (%s) is answered by %s, which is excluded from external load balancers", t.Address, t.Service, node.Name)
 		}
 		candidates := candidates(s.topo, s.objs, t.Service)
@@ -201,19 +201,21 @@ func announcerStatusAgrees() Check {
 		Title: "Event, ServiceL2Status and speaker metrics name the node that answers",
 		Why: "Operators read the status, not the wire. MetalLB 0.15's ServiceL2Status can name a dead node for good after a failover " +
 			"(status.node is immutable), and no MetalLB test checks that the sources agree.",
-		Method: "The wire is the truth: who answers the sweep once the answers have been the same for limits.stableFor. Metrics must name the responder. On the baseline the status must, too, unless nodeAssigned events show " +
+		Method: "The wire is the truth: who answers the sweep once the answers have been the same for limits.stableFor. Metrics must name the responder; before MetalLB 0.14.2 there is no status, and they alone. On the baseline the status must, too, unless nodeAssigned events show " +
 			"a handover from the node it names (speakers elect anew while they join); that, and a stale status after a disturbance, is a finding. The nodeAssigned event is always only a finding: it may be repeated or missing by design.",
 		Needs: []string{journal.ObsARP, journal.ObsAnnouncement},
 		Codes: []string{"ok", "no-single-responder", "metrics", "l2status"},
-		Judge: func(f journal.Facts, _ scenario.Scenario) Verdict { return judgeStatus(f) },
+		Judge: judgeStatus,
 	}
 }
 
-func judgeStatus(f journal.Facts) Verdict {
+func judgeStatus(f journal.Facts, sc scenario.Scenario) Verdict {
 	s, err := readAnnounced(f)
 	if err != nil {
 		return broken(err)
 	}
+	// Without the kind there is no status to look at; with a MetalLB that has it, that is wrong.
+	unstated := s.objs.NoL2Statuses && sc.MetalLBBefore(scenario.MetalLBStatuses)
 	span, err := f.Observation(journal.ObsAnnouncement)
 	if err != nil {
 		return broken(err)
@@ -240,7 +242,7 @@ func judgeStatus(f journal.Facts) Verdict {
 			return fail("metrics", "%s (%s) is answered by %s; metallb_speaker_announced names %s",
 				t.Address, t.Service, node.Name, orNobody(claims))
 		}
-		if status := statusOf(s.objs, t.Service); status != node.Name && !s.objs.NoL2Statuses {
+		if status := statusOf(s.objs, t.Service); status != node.Name && !unstated {
 			msg := fmt.Sprintf("%s (%s) is answered by %s; ServiceL2Status names %s", t.Address, t.Service, node.Name, cmp.Or(status, "nobody"))
 			stale := handedOver(s.objs, t.Service, status, node.Name)
 			if f.Name() == journal.PhaseBaseline && !stale {
@@ -260,7 +262,7 @@ func judgeStatus(f journal.Facts) Verdict {
 		words = append(words, fmt.Sprintf("%s on %s", t.Service, node.Name))
 	}
 	v.Message = strings.Join(words, "; ") + ": wire, metrics and status agree"
-	if s.objs.NoL2Statuses {
+	if unstated {
 		v.Message = strings.Join(words, "; ") + ": wire and metrics agree (this MetalLB has no ServiceL2Status)"
 	}
 	if len(v.Findings) > 0 {

@@ -104,24 +104,34 @@ func (e *Env) readMetrics(ctx context.Context, n cluster.Node, at metricsEndpoin
 // metricsToken gives a token that may read metrics, and makes the account it is for
 // where there is none.
 func (e *Env) metricsToken(ctx context.Context) (string, error) {
-	meta := metav1.ObjectMeta{Name: metricsReader, Namespace: e.Namespace}
 	accounts := e.Kube.CoreV1().ServiceAccounts(e.Namespace)
-	_, err := accounts.Create(ctx, &corev1.ServiceAccount{ObjectMeta: meta}, metav1.CreateOptions{})
-	if err == nil || apierrors.IsAlreadyExists(err) {
-		_, err = e.Kube.RbacV1().ClusterRoles().Create(ctx, &rbacv1.ClusterRole{
-			ObjectMeta: metav1.ObjectMeta{Name: metricsReader},
-			Rules:      []rbacv1.PolicyRule{{NonResourceURLs: []string{"/metrics"}, Verbs: []string{"get"}}},
-		}, metav1.CreateOptions{})
-	}
-	if err == nil || apierrors.IsAlreadyExists(err) {
-		_, err = e.Kube.RbacV1().ClusterRoleBindings().Create(ctx, &rbacv1.ClusterRoleBinding{
-			ObjectMeta: metav1.ObjectMeta{Name: metricsReader},
-			RoleRef:    rbacv1.RoleRef{APIGroup: rbacv1.GroupName, Kind: "ClusterRole", Name: metricsReader},
-			Subjects:   []rbacv1.Subject{{Kind: rbacv1.ServiceAccountKind, Name: metricsReader, Namespace: e.Namespace}},
-		}, metav1.CreateOptions{})
-	}
-	if err != nil && !apierrors.IsAlreadyExists(err) {
-		return "", fmt.Errorf("make service account %s: %w", metricsReader, err)
+	for _, object := range []struct {
+		kind   string
+		create func() error
+	}{
+		{"service account", func() error {
+			_, err := accounts.Create(ctx, &corev1.ServiceAccount{ObjectMeta: metav1.ObjectMeta{Name: metricsReader}}, metav1.CreateOptions{})
+			return err
+		}},
+		{"cluster role", func() error {
+			_, err := e.Kube.RbacV1().ClusterRoles().Create(ctx, &rbacv1.ClusterRole{
+				ObjectMeta: metav1.ObjectMeta{Name: metricsReader},
+				Rules:      []rbacv1.PolicyRule{{NonResourceURLs: []string{"/metrics"}, Verbs: []string{"get"}}},
+			}, metav1.CreateOptions{})
+			return err
+		}},
+		{"cluster role binding", func() error {
+			_, err := e.Kube.RbacV1().ClusterRoleBindings().Create(ctx, &rbacv1.ClusterRoleBinding{
+				ObjectMeta: metav1.ObjectMeta{Name: metricsReader},
+				RoleRef:    rbacv1.RoleRef{APIGroup: rbacv1.GroupName, Kind: "ClusterRole", Name: metricsReader},
+				Subjects:   []rbacv1.Subject{{Kind: rbacv1.ServiceAccountKind, Name: metricsReader, Namespace: e.Namespace}},
+			}, metav1.CreateOptions{})
+			return err
+		}},
+	} {
+		if err := object.create(); err != nil && !apierrors.IsAlreadyExists(err) {
+			return "", fmt.Errorf("make %s %s: %w", object.kind, metricsReader, err)
+		}
 	}
 	got, err := accounts.CreateToken(ctx, metricsReader, &authenticationv1.TokenRequest{
 		Spec: authenticationv1.TokenRequestSpec{ExpirationSeconds: new(int64(tokenSeconds))},

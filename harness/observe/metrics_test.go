@@ -7,6 +7,7 @@ import (
 	"context"
 	"errors"
 	"io"
+	"strings"
 	"testing"
 
 	"github.com/stretchr/testify/require"
@@ -88,7 +89,8 @@ func TestMetricsWithAToken(t *testing.T) {
 	}
 	require.Equal(t, 2, made)
 	require.Equal(t, "Authorization: Bearer s3cret\n", n.stdin)
-	require.NotContains(t, n.args, "s3cret")
+	require.NotContains(t, strings.Join(n.args, " "), "s3cret")
+	require.Contains(t, strings.Join(n.args, " "), "--header @-")
 	role, err := kube.RbacV1().ClusterRoles().Get(t.Context(), metricsReader, metav1.GetOptions{})
 	require.NoError(t, err)
 	require.Equal(t, []string{"/metrics"}, role.Rules[0].NonResourceURLs)

@@ -148,7 +148,11 @@ func (w *worker) deploy(ctx context.Context) error {
 	if err := m.ApplyPool(ctx, segment.First, segment.Last); err != nil {
 		return err
 	}
-	if err := m.ApplyAdvertisement(ctx); err != nil {
+	announcers, err := w.announcers(ctx)
+	if err != nil {
+		return err
+	}
+	if err := m.ApplyAdvertisement(ctx, announcers...); err != nil {
 		return err
 	}
 	echo := w.echo
@@ -180,6 +184,26 @@ func (w *worker) deploy(ctx context.Context) error {
 		return err
 	}
 	return w.firstAnswer(ctx, services[component.EchoCluster])
+}
+
+// announcers are the nodes that the advertisement names; none is all. A MetalLB that does
+// not look at the label by which the control plane is left out is told the workers: no
+// backend runs on the control plane, so that what its announcements lead to differs.
+func (w *worker) announcers(ctx context.Context) ([]string, error) {
+	if !w.Scenario.MetalLBBefore(scenario.MetalLBStatuses) || w.Scenario.Spec.Cluster.ControlPlaneAnnounces {
+		return nil, nil
+	}
+	nodes, err := w.world.cluster.Nodes(ctx)
+	if err != nil {
+		return nil, err
+	}
+	var names []string
+	for _, n := range nodes {
+		if !n.ControlPlane() {
+			names = append(names, n.Name())
+		}
+	}
+	return names, nil
 }
 
 // note journals and tells what does not stop the scenario.

@@ -4,7 +4,6 @@
 package probe_test
 
 import (
-	"math/rand/v2"
 	"testing"
 
 	"github.com/stretchr/testify/require"
@@ -46,8 +45,7 @@ func TestAnsweredProperties(t *testing.T) {
 				asked++
 			}
 		}
-		mixed := append([]probe.Frame(nil), frames...)
-		rand.Shuffle(len(mixed), func(i, j int) { mixed[i], mixed[j] = mixed[j], mixed[i] })
+		mixed := rapid.Permutation(frames).Draw(t, "mixed")
 		n := probe.Answered(frames)
 		require.Equal(t, n, probe.Answered(mixed))
 		require.LessOrEqual(t, n, min(asked, len(frames)-asked))

@@ -99,6 +99,11 @@ func (r *execution) openStore(ctx context.Context) error {
 		r.note("%s", why)
 	}
 	r.From.Source = source
+	if source == artifact.GoModule { // where the command line left that open, it is known now
+		if err := pinned(r.Scenarios, r.From.Own); err != nil {
+			return err
+		}
+	}
 	r.store, err = artifact.Open(r.From.Options(r.Artifacts))
 	return err
 }

@@ -8,7 +8,6 @@ import (
 	"errors"
 	"fmt"
 	"os"
-	"slices"
 	"strings"
 
 	"github.com/lbmatrix/lbmatrix/harness/artifact"
@@ -57,9 +56,6 @@ func (s Specs) Read(all []*scenario.Scenario) (From, error) {
 		}
 		from.Own.Images = append(from.Own.Images, own)
 	}
-	if from.Source == artifact.GoModule {
-		errs = append(errs, pinned(all, from.Own))
-	}
 	for _, spec := range s.Charts {
 		name, path, ok := strings.Cut(spec, "=")
 		if !ok || name == "" || path == "" {
@@ -77,33 +73,20 @@ func (s Specs) Read(all []*scenario.Scenario) (From, error) {
 			errs = append(errs, fmt.Errorf("set %q: %w", spec, err))
 		}
 	}
+	if from.Source == artifact.GoModule {
+		errs = append(errs, pinned(all, from.Own))
+	}
 	return from, errors.Join(errs...)
 }
 
-// pinned refuses versions that cannot be built: of those that people name, in a file or in
-// a sweep, this is known before anything is made. Where images of one's own stand in for a
-// component its version is not built.
+// pinned refuses versions that cannot be built, each told once.
 func pinned(all []*scenario.Scenario, own artifact.Own) error {
 	var errs []error
 	said := map[string]bool{}
-	check := func(sc *scenario.Scenario, name, version string) {
-		known := artifact.Versions(name)
-		if slices.Contains(known, version) || said[name+version] {
-			return
-		}
-		said[name+version] = true
-		if len(known) == 0 {
-			errs = append(errs, fmt.Errorf("scenario %s: %s cannot be built from Go modules: no version of it is pinned", sc.Metadata.Name, name))
-			return
-		}
-		errs = append(errs, fmt.Errorf("scenario %s: no pin for %s %s: known versions are %s", sc.Metadata.Name, name, version, strings.Join(known, ", ")))
-	}
 	for _, sc := range all {
-		check(sc, "kubernetes", sc.Spec.Cluster.Kubernetes)
-		for _, c := range sc.Spec.Components {
-			if !ownImages(own, &scenario.Scenario{Spec: scenario.Spec{Components: []scenario.Component{c}}}) {
-				check(sc, c.Name, c.Version)
-			}
+		if err := artifact.CheckPins(SetOf(sc), own); err != nil && !said[err.Error()] {
+			said[err.Error()] = true
+			errs = append(errs, fmt.Errorf("scenario %s: %w", sc.Metadata.Name, err))
 		}
 	}
 	return errors.Join(errs...)

@@ -44,10 +44,12 @@ func TestFigures(t *testing.T) {
 // One reading that is off is not held against an instrument, two are.
 func TestMiddleOfReadings(t *testing.T) {
 	w := World{Name: "w", Want: map[string]string{loadP99: codeOK}}
+	// The truth of each reading is its own: 100 ms, 110 ms, and so on.
 	read := func(ms ...int) Cell {
 		var measured [][]Cell
-		for _, m := range ms {
-			r := reading{id: loadP99, truth: 100 * time.Millisecond, measured: time.Duration(m) * time.Millisecond, allowed: 5 * time.Millisecond}
+		for i, m := range ms {
+			truth := time.Duration(100+10*i) * time.Millisecond
+			r := reading{id: loadP99, truth: truth, measured: truth + time.Duration(m-100)*time.Millisecond, allowed: 5 * time.Millisecond}
 			if m == 0 {
 				r.wrong = "no-figure"
 			}
@@ -67,12 +69,13 @@ func TestMiddleOfReadings(t *testing.T) {
 		{[]int{120, 100, 130}, codeOff},
 		{[]int{80, 100, 90}, codeOff},
 		{[]int{120, 100}, codeOff},
-		{[]int{80, 100, 120}, codeOK},
+		{[]int{80, 100, 120}, codeOff},
 		{[]int{0, 100, 100}, codeOK},
 		{[]int{100, 0, 0}, "no-figure"},
 	} {
 		require.Equal(t, test.want, read(test.readings...).Got, test.readings)
 	}
+	require.Equal(t, 1*time.Millisecond, read(120, 101, 99).off())
 	require.NotContains(t, read(100).Message, "middle")
 	require.Contains(t, read(120, 101, 99).Message, "(the middle of 3 readings)")
 }

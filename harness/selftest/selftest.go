@@ -239,8 +239,9 @@ func (o Options) settled(ctx context.Context, w World, dir string) ([]Cell, int,
 	}
 }
 
-// middle gives of each cell that was measured several times the one with the middle
-// figure, the larger one of two. One without a figure counts as the largest.
+// middle gives of each cell that was measured several times the one whose distance from
+// the truth is the middle one, the larger of two, whichever way it is off. One without a
+// figure counts as the furthest.
 func middle(measured [][]Cell) []Cell {
 	var out []Cell
 	for i := range measured[0] {
@@ -248,7 +249,7 @@ func middle(measured [][]Cell) []Cell {
 		for _, cells := range measured {
 			same = append(same, cells[i])
 		}
-		slices.SortStableFunc(same, func(a, b Cell) int { return cmp.Compare(a.figure(), b.figure()) })
+		slices.SortStableFunc(same, func(a, b Cell) int { return cmp.Compare(a.off(), b.off()) })
 		c := same[len(same)/2]
 		if len(same) > 1 {
 			c.Message += fmt.Sprintf(" (the middle of %d readings)", len(same))
@@ -258,11 +259,12 @@ func middle(measured [][]Cell) []Cell {
 	return out
 }
 
-func (c Cell) figure() int64 {
+// off is how far a cell's figure is from the truth.
+func (c Cell) off() time.Duration {
 	if c.Figure == nil {
 		return math.MaxInt64
 	}
-	return c.Figure.MeasuredNS
+	return time.Duration(c.Figure.MeasuredNS - c.Figure.TruthNS).Abs()
 }
 
 // watchScheduler measures the longest time that the process was not run although it
