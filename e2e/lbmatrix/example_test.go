@@ -45,7 +45,11 @@ func example(t *testing.T) (dir, binary string) {
 	require.NoError(t, err)
 	require.NoError(t, os.WriteFile(filepath.Join(dir, "go.sum"), sum, 0o644))
 	binary = filepath.Join(dir, "lb.test")
-	cmd := exec.CommandContext(t.Context(), "go", "test", "-c", "-trimpath", "-mod=mod", "-vet=off", "-o", binary, ".")
+	args := []string{"test", "-c", "-trimpath", "-mod=mod", "-vet=off", "-o", binary}
+	if raceDetector { // what this test was built from is there already, with the detector
+		args = append(args, "-race")
+	}
+	cmd := exec.CommandContext(t.Context(), "go", append(args, ".")...)
 	cmd.Dir = dir
 	cmd.Env = append(os.Environ(), "GOWORK=off")
 	out, err := cmd.CombinedOutput()
