@@ -41,7 +41,10 @@ func TestNetnsRunEndToEnd(t *testing.T) {
 		t.Skip("the programs are not built yet: `make netns` builds them, which takes minutes")
 	}
 	// Less of everything: this proves that it works here, not how well.
-	sc.Spec.Limits.Requests, sc.Spec.Limits.LatencyRequests, sc.Spec.Limits.ARPProbes = 60, 200, 20
+	limits := &sc.Spec.Limits
+	limits.Requests, limits.LatencyRequests, limits.ARPProbes = 60, 40, 20
+	limits.InClusterRequests, limits.Exchanges, limits.Transfers = 8, 4, 16
+	limits.StableFor = scenario.Duration(500 * time.Millisecond)
 	sc.Spec.Mutations = sc.Spec.Mutations[:1]
 
 	t.Setenv(ledger.StateEnv, t.TempDir())
