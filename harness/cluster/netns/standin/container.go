@@ -7,9 +7,11 @@ import (
 	"fmt"
 	"path"
 	"regexp"
+	"slices"
 	"strings"
 
 	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
 )
 
 // tokenPath is where programs find the token of their service account.
@@ -47,6 +49,8 @@ func (a *Agent) container(p *corev1.Pod) (Container, error) {
 		}
 		c.Mounts = append(c.Mounts, Mount{Path: m.MountPath, Files: files})
 	}
+	// What is mounted within another mount comes after it, or it would be covered.
+	slices.SortStableFunc(c.Mounts, func(a, b Mount) int { return strings.Compare(a.Path, b.Path) })
 	return c, nil
 }
 
@@ -109,12 +113,18 @@ func (a *Agent) volume(p *corev1.Pod, name string) (map[string][]byte, error) {
 			return map[string][]byte{}, nil
 		case v.Secret != nil && len(v.Secret.Items) == 0:
 			s, err := a.secrets.Secrets(p.Namespace).Get(v.Secret.SecretName)
+			if absent(err, v.Secret.Optional) {
+				return map[string][]byte{}, nil
+			}
 			if err != nil {
 				return nil, err
 			}
 			return s.Data, nil
 		case v.ConfigMap != nil && len(v.ConfigMap.Items) == 0:
 			m, err := a.configMaps.ConfigMaps(p.Namespace).Get(v.ConfigMap.Name)
+			if absent(err, v.ConfigMap.Optional) {
+				return map[string][]byte{}, nil
+			}
 			if err != nil {
 				return nil, err
 			}
@@ -127,4 +137,9 @@ func (a *Agent) volume(p *corev1.Pod, name string) (map[string][]byte, error) {
 		return nil, fmt.Errorf("volume %s is of a kind that cannot be made without a kubelet", name)
 	}
 	return nil, fmt.Errorf("there is no volume %s", name)
+}
+
+// absent says whether what a volume is made of is not there, and need not be.
+func absent(err error, optional *bool) bool {
+	return apierrors.IsNotFound(err) && optional != nil && *optional
 }

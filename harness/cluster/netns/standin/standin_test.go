@@ -219,6 +219,26 @@ func TestDaemonSetWaitsForItsSecretAndSeesItChange(t *testing.T) {
 	})
 }
 
+// A volume that is optional and not there is an empty folder (MetalLB 0.16's memberlist
+// configuration is), and one within another comes after it.
+func TestOptionalVolumes(t *testing.T) {
+	w := newWorld()
+	d := speakers()
+	spec := &d.Spec.Template.Spec
+	spec.Volumes = []corev1.Volume{
+		{Name: "inner", VolumeSource: corev1.VolumeSource{ConfigMap: &corev1.ConfigMapVolumeSource{LocalObjectReference: corev1.LocalObjectReference{Name: "none"}, Optional: new(true)}}},
+		{Name: "outer", VolumeSource: corev1.VolumeSource{Secret: &corev1.SecretVolumeSource{SecretName: "none", Optional: new(true)}}},
+	}
+	spec.Containers[0].VolumeMounts = []corev1.VolumeMount{{Name: "inner", MountPath: "/etc/m/inner"}, {Name: "outer", MountPath: "/etc/m"}}
+	c := start(t, w, nil, d)
+	eventually(t, "nobody waits for what need not be there", func() bool {
+		d, err := c.AppsV1().DaemonSets("n").Get(t.Context(), "speaker", metav1.GetOptions{})
+		return err == nil && d.Status.NumberReady == 3
+	})
+	got, _ := w.container("speaker-0")
+	require.Equal(t, []Mount{{Path: "/etc/m", Files: map[string][]byte{}}, {Path: "/etc/m/inner", Files: map[string][]byte{}}}, got.Mounts[:2])
+}
+
 func TestCrashIsToldAndStartedAgain(t *testing.T) {
 	w := newWorld()
 	var mu sync.Mutex
