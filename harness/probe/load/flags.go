@@ -24,12 +24,12 @@ func (c *Config) Flags(f probe.Flags) {
 }
 
 // Flags adds those of a ramp.
-func (r *RampFlags) Flags(f probe.Flags) {
-	f.DurationVar(&r.Limit, "ramp-limit", 0, "search for the highest rate whose percentile stays within this; 0: no ramp")
-	f.Float64Var(&r.Percentile, "ramp-percentile", r.Percentile, "of the response time, over 0 to 100")
-	f.Float64Var(&r.MaxErrors, "ramp-errors", r.MaxErrors, "share of a step's requests that may fail")
-	f.Float64Var(&r.MaxRate, "ramp-max", r.MaxRate, "highest rate to try")
-	f.DurationVar(&r.Step, "ramp-step", r.Step, "how long each rate is tried")
-	f.DurationVar(&r.Warmup, "ramp-warmup", r.Warmup, "warm-up of each rate, before that")
-	f.Float64Var(&r.Precision, "ramp-precision", r.Precision, "end when the answer is known to this share of itself")
+func (f *RampFlags) Flags(flags probe.Flags) {
+	flags.DurationVar(&f.Limit, "ramp-limit", 0, "search for the highest rate whose percentile stays within this; 0: no ramp")
+	flags.Float64Var(&f.Percentile, "ramp-percentile", f.Percentile, "of the response time, over 0 to 100")
+	flags.Float64Var(&f.MaxErrors, "ramp-errors", f.MaxErrors, "share of a step's requests that may fail")
+	flags.Float64Var(&f.MaxRate, "ramp-max", f.MaxRate, "highest rate to try")
+	flags.DurationVar(&f.Step, "ramp-step", f.Step, "how long each rate is tried")
+	flags.DurationVar(&f.Warmup, "ramp-warmup", f.Warmup, "warm-up of each rate, before that")
+	flags.Float64Var(&f.Precision, "ramp-precision", f.Precision, "end when the answer is known to this share of itself")
 }
