@@ -26,17 +26,8 @@ func (f *secondAnnouncer) client() dynamic.ResourceInterface {
 	return f.t.Dynamic.Resource(schema.GroupVersionResource{Group: "cilium.io", Version: "v2alpha1", Resource: "ciliuml2announcementpolicies"})
 }
 
-func (f *secondAnnouncer) controlPlane() (string, error) {
-	for _, n := range f.t.Nodes {
-		if n.ControlPlane() {
-			return n.Name(), nil
-		}
-	}
-	return "", errors.New("no node is a control plane")
-}
-
 func (f *secondAnnouncer) Apply(ctx context.Context) (string, error) {
-	node, err := f.controlPlane()
+	node, err := f.t.controlPlane()
 	if err != nil {
 		return "", err
 	}
@@ -45,13 +36,13 @@ func (f *secondAnnouncer) Apply(ctx context.Context) (string, error) {
 		"metadata": map[string]any{"name": policyName},
 		"spec": map[string]any{
 			"loadBalancerIPs": true, "interfaces": []any{"^eth0$"},
-			"nodeSelector": map[string]any{"matchLabels": map[string]any{"kubernetes.io/hostname": node}},
+			"nodeSelector": map[string]any{"matchLabels": map[string]any{"kubernetes.io/hostname": node.Name()}},
 		},
 	}}
 	if _, err := f.client().Create(ctx, policy, metav1.CreateOptions{}); err != nil {
 		return "", fmt.Errorf("create CiliumL2AnnouncementPolicy: %w", err)
 	}
-	return "CiliumL2AnnouncementPolicy " + policyName + " makes " + node + " announce every load-balancer address", nil
+	return "CiliumL2AnnouncementPolicy " + policyName + " makes " + node.Name() + " announce every load-balancer address", nil
 }
 
 func (f *secondAnnouncer) Verify(ctx context.Context, applied bool) (string, error) {

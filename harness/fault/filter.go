@@ -101,32 +101,21 @@ func (f *filter) Apply(ctx context.Context) (string, error) {
 
 // on lists the nodes that have the table.
 func (f *filter) on(ctx context.Context) ([]cluster.Node, error) {
-	var out []cluster.Node
-	for _, n := range f.t.Nodes {
+	return f.t.with(ctx, func(ctx context.Context, n cluster.Node) (bool, error) {
 		tables, err := cluster.Output(ctx, n, "nft", "list", "tables")
 		if err != nil {
-			return nil, fmt.Errorf("list tables of %s: %w", n.Name(), err)
+			return false, fmt.Errorf("list tables of %s: %w", n.Name(), err)
 		}
-		if slices.Contains(strings.Split(strings.TrimSpace(tables), "\n"), "table ip "+filterTable) {
-			out = append(out, n)
-		}
-	}
-	return out, nil
+		return slices.Contains(strings.Split(strings.TrimSpace(tables), "\n"), "table ip "+filterTable), nil
+	})
 }
 
 func (f *filter) Verify(ctx context.Context, applied bool) (string, error) {
 	on, err := f.on(ctx)
-	want := 0
-	if applied {
-		want = len(f.t.Nodes)
-	}
-	switch {
-	case err != nil:
+	if err != nil {
 		return "", err
-	case len(on) != want:
-		return "", fmt.Errorf("%d of %d nodes have the table %s, wanted %d", len(on), len(f.t.Nodes), filterTable, want)
 	}
-	return fmt.Sprintf("%d of %d nodes have the table %s", len(on), len(f.t.Nodes), filterTable), nil
+	return f.t.everywhere(on, applied, "the table "+filterTable)
 }
 
 func (f *filter) Undo(ctx context.Context) (string, error) {

@@ -25,17 +25,26 @@ type leftOver struct {
 
 // links lists the nodes that have the link.
 func (f *leftOver) links(ctx context.Context) ([]cluster.Node, error) {
-	var out []cluster.Node
-	for _, n := range f.t.Nodes {
+	return f.t.with(ctx, func(ctx context.Context, n cluster.Node) (bool, error) {
 		links, err := cluster.Output(ctx, n, "ip", "-o", "link", "show")
 		if err != nil {
-			return nil, fmt.Errorf("list links of %s: %w", n.Name(), err)
+			return false, fmt.Errorf("list links of %s: %w", n.Name(), err)
 		}
-		if strings.Contains(links, ": "+ipvsLink+":") {
-			out = append(out, n)
+		return strings.Contains(links, ": "+ipvsLink+":"), nil
+	})
+}
+
+// addLink makes the link on a node, and says of which kind it is.
+func addLink(ctx context.Context, n cluster.Node) (kind string, err error) {
+	var errs []error
+	for _, kind := range []string{"dummy", "bridge"} {
+		_, err := cluster.Output(ctx, n, "ip", "link", "add", ipvsLink, "type", kind)
+		if err == nil {
+			return kind, nil
 		}
+		errs = append(errs, err)
 	}
-	return out, nil
+	return "", fmt.Errorf("add %s to %s: %w", ipvsLink, n.Name(), errors.Join(errs...))
 }
 
 func (f *leftOver) Apply(ctx context.Context) (string, error) {
@@ -51,23 +60,10 @@ func (f *leftOver) Apply(ctx context.Context) (string, error) {
 		return "", err
 	}
 	f.vip = s.VIP
-	kind := "dummy"
+	var kind string
 	for _, n := range f.t.Nodes {
-		add := func(kind string) error {
-			_, err := cluster.Output(ctx, n, "ip", "link", "add", ipvsLink, "type", kind)
-			return err
-		}
-		err := add(kind)
-		if err != nil && kind == "dummy" {
-			kind = "bridge"
-			if second := add(kind); second != nil {
-				err = errors.Join(err, second)
-			} else {
-				err = nil
-			}
-		}
-		if err != nil {
-			return "", fmt.Errorf("add %s to %s: %w", ipvsLink, n.Name(), err)
+		if kind, err = addLink(ctx, n); err != nil {
+			return "", err
 		}
 		if _, err := cluster.Output(ctx, n, "ip", "address", "add", f.vip+"/32", "dev", ipvsLink); err != nil {
 			return "", fmt.Errorf("add %s to %s: %w", f.vip, n.Name(), err)
@@ -81,23 +77,20 @@ func (f *leftOver) Verify(ctx context.Context, applied bool) (string, error) {
 	if err != nil {
 		return "", err
 	}
-	want := 0
-	if applied {
-		want = len(f.t.Nodes)
-	}
-	if len(there) != want {
-		return "", fmt.Errorf("%d of %d nodes have %s, wanted %d", len(there), len(f.t.Nodes), ipvsLink, want)
+	seen, err := f.t.everywhere(there, applied, ipvsLink)
+	if err != nil {
+		return "", err
 	}
 	for _, n := range there {
-		addresses, err := cluster.Output(ctx, n, "ip", "-o", "address", "show", "dev", ipvsLink)
+		has, err := hasAddress(ctx, n, ipvsLink, f.vip)
 		if err != nil {
-			return "", fmt.Errorf("list addresses of %s: %w", n.Name(), err)
+			return "", err
 		}
-		if !strings.Contains(addresses, " "+f.vip+"/32 ") {
+		if !has {
 			return "", fmt.Errorf("%s of %s does not have %s", ipvsLink, n.Name(), f.vip)
 		}
 	}
-	return fmt.Sprintf("%d of %d nodes have %s", len(there), len(f.t.Nodes), ipvsLink), nil
+	return seen, nil
 }
 
 func (f *leftOver) Undo(ctx context.Context) (string, error) {

@@ -7,7 +7,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"strings"
 
 	"github.com/lbmatrix/lbmatrix/harness/cluster"
 	"github.com/lbmatrix/lbmatrix/harness/journal"
@@ -46,11 +45,7 @@ func newVIPOnAnotherHost(t Target) Fault {
 }
 
 func (f *strayAddress) has(ctx context.Context) (bool, error) {
-	out, err := cluster.Output(ctx, f.node, "ip", "-o", "address", "show", "dev", segmentInterface)
-	if err != nil {
-		return false, fmt.Errorf("list addresses of %s: %w", f.node.Name(), err)
-	}
-	return strings.Contains(out, " "+f.addr+"/32 "), nil
+	return hasAddress(ctx, f.node, segmentInterface, f.addr)
 }
 
 func (f *strayAddress) Apply(ctx context.Context) (string, error) {

@@ -8,6 +8,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"sync"
 
 	corev1 "k8s.io/api/core/v1"
 	discoveryv1 "k8s.io/api/discovery/v1"
@@ -39,8 +40,10 @@ func observeAnnouncement(ctx context.Context, e *Env, o *journal.Observation) er
 	if err != nil {
 		return fmt.Errorf("list nodes: %w", err)
 	}
+	// All speakers take the same one, and those that ask for none need none.
+	token := sync.OnceValues(func() (string, error) { return e.metricsToken(ctx) })
 	for _, p := range speakers.Items {
-		if err := o.Write(journal.KindSpeakerMetrics, e.speakerMetrics(ctx, nodes, p)); err != nil {
+		if err := o.Write(journal.KindSpeakerMetrics, speakerMetrics(ctx, nodes, p, token)); err != nil {
 			return err
 		}
 	}

@@ -56,14 +56,15 @@ func endpointOf(p corev1.Pod) metricsEndpoint {
 	return metricsEndpoint{url: at("http", metricsPort)}
 }
 
-// speakerMetrics reads a speaker's own metrics on its node.
-func (e *Env) speakerMetrics(ctx context.Context, nodes []cluster.Node, p corev1.Pod) journal.SpeakerMetrics {
+// speakerMetrics reads a speaker's own metrics on its node. token is called where the
+// speaker wants one.
+func speakerMetrics(ctx context.Context, nodes []cluster.Node, p corev1.Pod, token func() (string, error)) journal.SpeakerMetrics {
 	m := journal.SpeakerMetrics{Node: p.Spec.NodeName}
 	for _, n := range nodes {
 		if n.Name() != p.Spec.NodeName {
 			continue
 		}
-		out, err := e.readMetrics(ctx, n, endpointOf(p))
+		out, err := readMetrics(ctx, n, endpointOf(p), token)
 		if err != nil {
 			m.Error = err.Error()
 			return m
@@ -83,18 +84,18 @@ func (e *Env) speakerMetrics(ctx context.Context, nodes []cluster.Node, p corev1
 	return m
 }
 
-func (e *Env) readMetrics(ctx context.Context, n cluster.Node, at metricsEndpoint) (string, error) {
+func readMetrics(ctx context.Context, n cluster.Node, at metricsEndpoint, token func() (string, error)) (string, error) {
 	args := []string{"-sS", "--fail", "--max-time", "5"}
 	var stdin string
 	if at.secure {
-		token, err := e.metricsToken(ctx)
+		bearer, err := token()
 		if err != nil {
 			return "", err
 		}
 		// The certificate is the speaker's own, signed by nobody. The token goes by standard
 		// input: arguments are in process lists and in errors.
 		args = append(args, "--insecure", "--header", "@-")
-		stdin = "Authorization: Bearer " + token + "\n"
+		stdin = "Authorization: Bearer " + bearer + "\n"
 	}
 	var out bytes.Buffer
 	err := n.Run(ctx, cluster.Command{Path: "curl", Args: append(args, at.url), Stdin: strings.NewReader(stdin), Stdout: &out})

@@ -83,8 +83,9 @@ func TestMetricsWithAToken(t *testing.T) {
 	})
 	e := &Env{Kube: kube, Namespace: "lbmatrix"}
 	n := &curl{}
+	token := func() (string, error) { return e.metricsToken(t.Context()) }
 	for range 2 { // the account is there the second time
-		m := e.speakerMetrics(t.Context(), []cluster.Node{n}, speaker("metricshttps", 9120))
+		m := speakerMetrics(t.Context(), []cluster.Node{n}, speaker("metricshttps", 9120), token)
 		require.Equal(t, journal.SpeakerMetrics{Node: "w1", Text: "metallb_speaker_announced{ip=\"192.0.2.40\"} 1\n"}, m)
 	}
 	require.Equal(t, 2, made)
@@ -95,12 +96,12 @@ func TestMetricsWithAToken(t *testing.T) {
 	require.NoError(t, err)
 	require.Equal(t, []string{"/metrics"}, role.Rules[0].NonResourceURLs)
 
-	m := e.speakerMetrics(t.Context(), []cluster.Node{n}, speaker("monitoring", 7472))
+	m := speakerMetrics(t.Context(), []cluster.Node{n}, speaker("monitoring", 7472), token)
 	require.Empty(t, m.Error)
 	require.Empty(t, n.stdin, "nobody asks for a token")
 	n.err = errors.New("exit status 22")
-	require.Contains(t, e.speakerMetrics(t.Context(), []cluster.Node{n}, speaker("monitoring", 7472)).Error, "exit status 22")
-	require.NotEmpty(t, e.speakerMetrics(t.Context(), nil, speaker("monitoring", 7472)).Error)
+	require.Contains(t, speakerMetrics(t.Context(), []cluster.Node{n}, speaker("monitoring", 7472), token).Error, "exit status 22")
+	require.NotEmpty(t, speakerMetrics(t.Context(), nil, speaker("monitoring", 7472), token).Error)
 }
 
 // That a MetalLB has no statuses is a fact of its own; that they cannot be read is none.
