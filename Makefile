@@ -105,6 +105,11 @@ evidence-versions: build ## run kube-proxy iptables and nftables with each Kuber
 	bin/lbmatrix run --provider netns --source $(SOURCE) --results $(RESULTS)/versions --skip-mutations --sweep $(VERSIONS) $$resume $(ARGS) \
 		kube-proxy-iptables-metallb-l2 kube-proxy-nftables-metallb-l2
 
+.PHONY: evidence-scale
+evidence-scale: build ## how costs grow with nodes and VIPs (SIZES, MODES), on namespaces; resumable
+	@.ci/need ip=iproute2 nsenter=util-linux curl=curl iptables=iptables nft=nftables jq=jq
+	@RESULTS="$(RESULTS)" SOURCE="$(SOURCE)" .ci/evidence-scale $(ARGS)
+
 .PHONY: evidence-kill
 evidence-kill: docker ## end runs, workers, instruments and the daemon at 25 points; resumable
 	@RESULTS="$(RESULTS)" SOURCE="$(SOURCE)" .ci/evidence kill

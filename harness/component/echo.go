@@ -7,6 +7,7 @@ import (
 	"context"
 	"fmt"
 
+	"golang.org/x/sync/errgroup"
 	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
@@ -25,9 +26,11 @@ const (
 	EchoNear      = "echo-near"    // externalTrafficPolicy Cluster, no backend but on the announcer
 	EchoSticky    = "echo-sticky"  // externalTrafficPolicy Cluster, sessionAffinity ClientIP
 	EchoIdle      = "echo-idle"    // externalTrafficPolicy Local, no endpoint: nobody may announce it
+	EchoMore      = "echo-more-"   // begins the names of Services beside those under test
 	PortHTTP      = "http"
 	PortUDP       = "udp"
 
+	moreLabel   = "lbmatrix.io/more" // on Services beside those under test
 	managedBy   = "app.kubernetes.io/managed-by"
 	managerName = "lbmatrix"
 	appLabel    = "app.kubernetes.io/name"
@@ -77,6 +80,27 @@ func (e *Echo) ApplyServices(ctx context.Context) error {
 		}
 	}
 	return nil
+}
+
+// moreAtOnce is how many Services are made at once: as many as an API server answers
+// without the requests waiting for one another.
+const moreAtOnce = 8
+
+// ApplyMore makes n Services of policy Cluster beside those under test.
+func (e *Echo) ApplyMore(ctx context.Context, n int) error {
+	g, ctx := errgroup.WithContext(ctx)
+	g.SetLimit(moreAtOnce)
+	for i := range n {
+		s := echoService(fmt.Sprintf("%s%04d", EchoMore, i+1), corev1.ServiceExternalTrafficPolicyCluster)
+		s.Labels[moreLabel] = "true"
+		g.Go(func() error {
+			if err := e.applyService(ctx, s); err != nil {
+				return fmt.Errorf("apply service %s: %w", s.Name, err)
+			}
+			return nil
+		})
+	}
+	return g.Wait()
 }
 
 // WaitReady waits until every backend is ready.

@@ -49,7 +49,7 @@ func TestTemplate(t *testing.T) {
 }
 
 func TestMetalLBDefaultsDoNotShareMaps(t *testing.T) {
-	d := component.MetalLBDefaults("v0.15.2")
+	d := component.MetalLBDefaults("v0.15.2", true)
 	d["controller"].(map[string]any)["image"].(map[string]any)["tag"] = "x"
 	require.Equal(t, "v0.15.2", d["speaker"].(map[string]any)["image"].(map[string]any)["tag"])
 }

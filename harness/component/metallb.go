@@ -42,13 +42,21 @@ func advertisementResource() schema.GroupVersionResource {
 // MetalLBDefaults are the harness's values for MetalLB's chart: L2 only, images that
 // are on the nodes, and probes that look every second instead of every ten, for a
 // run waits for them.
-func MetalLBDefaults(version string) map[string]any {
+//
+// Without webhook the controller does not make the certificate of its webhook, which it is
+// not ready before (2 of the 7 s that a cluster of namespaces took to its first answer).
+// The webhook validates what is written, and a run writes nothing that it would refuse.
+func MetalLBDefaults(version string, webhook bool) map[string]any {
 	image := func(name string) map[string]any {
 		return map[string]any{"repository": "quay.io/metallb/" + name, "tag": version, "pullPolicy": "IfNotPresent"}
 	}
 	readiness := map[string]any{"initialDelaySeconds": 0, "periodSeconds": 1}
+	controller := map[string]any{"image": image("controller"), "readinessProbe": readiness}
+	if !webhook {
+		controller["webhookMode"] = "disabled"
+	}
 	return map[string]any{
-		"controller": map[string]any{"image": image("controller"), "readinessProbe": readiness},
+		"controller": controller,
 		"speaker": map[string]any{
 			"image":          image("speaker"),
 			"readinessProbe": readiness,
@@ -121,37 +129,24 @@ func (m *MetalLB) ApplyAdvertisement(ctx context.Context, nodes ...string) error
 	return m.apply(ctx, advertisementResource(), "L2Advertisement", AdvertisementName, spec)
 }
 
-// DeleteAdvertisement makes the speakers fall silent: the VIPs stay assigned and
-// nobody answers for them.
-func (m *MetalLB) DeleteAdvertisement(ctx context.Context) error {
-	err := m.Dynamic.Resource(advertisementResource()).Namespace(m.Namespace).Delete(ctx, AdvertisementName, metav1.DeleteOptions{})
-	if err != nil && !apierrors.IsNotFound(err) {
-		return fmt.Errorf("delete L2Advertisement %s: %w", AdvertisementName, err)
-	}
-	return nil
-}
-
-// RestoreAdvertisement undoes DeleteAdvertisement.
-func (m *MetalLB) RestoreAdvertisement(ctx context.Context) error { return m.ApplyAdvertisement(ctx) }
-
-// apply creates or updates an object. It tries again while MetalLB's CRDs are not
-// served or its webhook does not answer yet: both come up after the installation.
+// apply makes an object what is said here, by server-side apply: an API server holds a
+// create back for two seconds where the CRD was established less than two seconds ago,
+// and nothing else (k8s.io/apiextensions-apiserver, customresource_handler.go). It tries
+// again while MetalLB's CRDs are not served or its webhook does not answer yet: both come
+// up after the installation.
 func (m *MetalLB) apply(ctx context.Context, r schema.GroupVersionResource, kind, name string, spec map[string]any) error {
 	client := m.Dynamic.Resource(r).Namespace(m.Namespace)
 	w := await.Wait{For: "MetalLB's webhook to accept " + kind + " " + name, Within: webhookWait}
 	if m.Progress != nil {
 		w.Changed = m.Progress
 	}
+	obj := &unstructured.Unstructured{Object: map[string]any{
+		"apiVersion": r.GroupVersion().String(), "kind": kind,
+		"metadata": map[string]any{"name": name, "namespace": m.Namespace, "labels": map[string]any{managedBy: managerName}},
+		"spec":     spec,
+	}}
 	return await.Until(ctx, w, func(ctx context.Context) (bool, string, error) {
-		obj := &unstructured.Unstructured{Object: map[string]any{
-			"apiVersion": r.GroupVersion().String(), "kind": kind,
-			"metadata": map[string]any{"name": name, "namespace": m.Namespace, "labels": map[string]any{managedBy: managerName}},
-			"spec":     spec,
-		}}
-		_, err := client.Create(ctx, obj, metav1.CreateOptions{FieldManager: managerName})
-		if apierrors.IsAlreadyExists(err) {
-			err = update(ctx, client, obj)
-		}
+		_, err := client.Apply(ctx, name, obj, metav1.ApplyOptions{FieldManager: managerName, Force: true})
 		if err != nil && !transient(err) {
 			return false, "", await.Fatal(err)
 		}
@@ -160,16 +155,6 @@ func (m *MetalLB) apply(ctx context.Context, r schema.GroupVersionResource, kind
 		}
 		return true, kind + " " + name + " accepted", nil
 	})
-}
-
-func update(ctx context.Context, client dynamic.ResourceInterface, obj *unstructured.Unstructured) error {
-	old, err := client.Get(ctx, obj.GetName(), metav1.GetOptions{})
-	if err != nil {
-		return err
-	}
-	obj.SetResourceVersion(old.GetResourceVersion())
-	_, err = client.Update(ctx, obj, metav1.UpdateOptions{FieldManager: managerName})
-	return err
 }
 
 // transient says whether trying again can help: everything but an object that is

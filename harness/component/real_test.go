@@ -67,7 +67,7 @@ func TestReal(t *testing.T) {
 	var helmLog bytes.Buffer
 	h := component.NewHelm(c.RESTConfig(), dir, &helmLog)
 	version := "v0.15.2"
-	rel := component.Release{Name: "metallb", Namespace: "metallb-system", ChartDir: chart, Defaults: component.MetalLBDefaults(version)}
+	rel := component.Release{Name: "metallb", Namespace: "metallb-system", ChartDir: chart, Defaults: component.MetalLBDefaults(version, true)}
 	client, err := kubernetes.NewForConfig(c.RESTConfig())
 	require.NoError(t, err)
 	echo := &component.Echo{Client: client, Image: env[3], Progress: progress}

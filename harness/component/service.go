@@ -66,6 +66,31 @@ func (e *Echo) WaitAssigned(ctx context.Context) (map[string]Service, error) {
 	return found, err
 }
 
+// moreWait is what each Service beside those under test adds to assignWait.
+const moreWait = 200 * time.Millisecond
+
+// WaitMoreAssigned waits until n Services beside those under test have an address, and
+// returns them in the order of their names. Past the time there is for that it returns
+// those that have one, and an error.
+func (e *Echo) WaitMoreAssigned(ctx context.Context, n int) ([]netip.Addr, error) {
+	w := await.Wait{For: fmt.Sprintf("VIPs for %d more Services", n), Within: assignWait + time.Duration(n)*moreWait, Changed: e.Progress}
+	var vips []netip.Addr
+	err := await.Until(ctx, w, func(ctx context.Context) (bool, string, error) {
+		list, err := e.Client.CoreV1().Services(EchoNamespace).List(ctx, metav1.ListOptions{LabelSelector: moreLabel})
+		if err != nil {
+			return false, "", err
+		}
+		vips = vips[:0]
+		for _, s := range list.Items {
+			if a := vipOf(s); a.IsValid() {
+				vips = append(vips, a)
+			}
+		}
+		return len(vips) == n, fmt.Sprintf("%d of %d have one", len(vips), n), nil
+	})
+	return vips, err
+}
+
 func readService(ctx context.Context, c kubernetes.Interface, name string) (Service, error) {
 	s, err := c.CoreV1().Services(EchoNamespace).Get(ctx, name, metav1.GetOptions{})
 	if err != nil {
@@ -81,12 +106,19 @@ func readService(ctx context.Context, c kubernetes.Interface, name string) (Serv
 	if a, err := netip.ParseAddr(s.Spec.ClusterIP); err == nil {
 		out.ClusterIP = a
 	}
+	out.VIP = vipOf(*s)
+	return out, nil
+}
+
+// vipOf is the IPv4 address that a Service was assigned; none where it was not.
+func vipOf(s corev1.Service) netip.Addr {
+	var vip netip.Addr
 	for _, i := range s.Status.LoadBalancer.Ingress {
 		if a, err := netip.ParseAddr(i.IP); err == nil && a.Is4() {
-			out.VIP = a
+			vip = a
 		}
 	}
-	return out, nil
+	return vip
 }
 
 func orNone(a netip.Addr) string {

@@ -4,8 +4,11 @@
 package component_test
 
 import (
+	"encoding/json"
 	"errors"
+	"fmt"
 	"net/netip"
+	"strings"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -15,8 +18,10 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/runtime/schema"
+	"k8s.io/apimachinery/pkg/types"
 	dynamicfake "k8s.io/client-go/dynamic/fake"
 	"k8s.io/client-go/kubernetes/fake"
 	ktesting "k8s.io/client-go/testing"
@@ -60,10 +65,30 @@ func TestWaitDaemonSetWantsNodes(t *testing.T) {
 	})
 }
 
+func pools() schema.GroupVersionResource {
+	return schema.GroupVersionResource{Group: "metallb.io", Version: "v1beta1", Resource: "ipaddresspools"}
+}
+
+// newMetalLB is one whose API server takes an applied object as it is: that of client-go
+// wants one that is there.
 func newMetalLB() (*component.MetalLB, *dynamicfake.FakeDynamicClient) {
 	dyn := dynamicfake.NewSimpleDynamicClientWithCustomListKinds(runtime.NewScheme(), map[schema.GroupVersionResource]string{
-		{Group: "metallb.io", Version: "v1beta1", Resource: "ipaddresspools"}:   "IPAddressPoolList",
-		{Group: "metallb.io", Version: "v1beta1", Resource: "l2advertisements"}: "L2AdvertisementList",
+		pools(): "IPAddressPoolList",
+	})
+	dyn.PrependReactor("patch", "*", func(a ktesting.Action) (bool, runtime.Object, error) {
+		patch := a.(ktesting.PatchActionImpl)
+		if patch.PatchType != types.ApplyPatchType || patch.PatchOptions.Force == nil || !*patch.PatchOptions.Force || patch.PatchOptions.FieldManager == "" {
+			return true, nil, apierrors.NewBadRequest("no forced apply of a named manager")
+		}
+		obj := &unstructured.Unstructured{}
+		if err := json.Unmarshal(patch.Patch, &obj.Object); err != nil {
+			return true, nil, err
+		}
+		err := dyn.Tracker().Create(patch.Resource, obj, patch.Namespace)
+		if apierrors.IsAlreadyExists(err) {
+			err = dyn.Tracker().Update(patch.Resource, obj, patch.Namespace)
+		}
+		return true, obj, err
 	})
 	return &component.MetalLB{Client: fake.NewClientset(), Dynamic: dyn, Namespace: "metallb-system", Release: "metallb"}, dyn
 }
@@ -72,7 +97,7 @@ func TestPoolWaitsForTheWebhook(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		m, dyn := newMetalLB()
 		tries := 0
-		dyn.PrependReactor("create", "ipaddresspools", func(ktesting.Action) (bool, runtime.Object, error) {
+		dyn.PrependReactor("patch", "ipaddresspools", func(ktesting.Action) (bool, runtime.Object, error) {
 			tries++
 			if tries < 4 {
 				return true, nil, apierrors.NewInternalError(errors.New(`failed calling webhook "x": connection refused`))
@@ -83,7 +108,7 @@ func TestPoolWaitsForTheWebhook(t *testing.T) {
 		require.NoError(t, m.ApplyPool(t.Context(), first, last))
 		require.Equal(t, 4, tries)
 		require.NoError(t, m.ApplyPool(t.Context(), first, last), "again: updated")
-		list, err := dyn.Resource(schema.GroupVersionResource{Group: "metallb.io", Version: "v1beta1", Resource: "ipaddresspools"}).List(t.Context(), metav1.ListOptions{})
+		list, err := dyn.Resource(pools()).List(t.Context(), metav1.ListOptions{})
 		require.NoError(t, err)
 		require.Len(t, list.Items, 1)
 		require.Equal(t, []any{"172.20.7.240-172.20.7.249"}, list.Items[0].Object["spec"].(map[string]any)["addresses"])
@@ -92,7 +117,7 @@ func TestPoolWaitsForTheWebhook(t *testing.T) {
 
 func TestPoolRefusedIsNotTriedAgain(t *testing.T) {
 	m, dyn := newMetalLB()
-	dyn.PrependReactor("create", "ipaddresspools", func(ktesting.Action) (bool, runtime.Object, error) {
+	dyn.PrependReactor("patch", "ipaddresspools", func(ktesting.Action) (bool, runtime.Object, error) {
 		return true, nil, apierrors.NewBadRequest("admission webhook denied the request: overlaps")
 	})
 	begin := time.Now()
@@ -101,17 +126,37 @@ func TestPoolRefusedIsNotTriedAgain(t *testing.T) {
 	require.Less(t, time.Since(begin), 5*time.Second)
 }
 
-func TestAdvertisementGoesAndComesBack(t *testing.T) {
-	m, dyn := newMetalLB()
-	adv := dyn.Resource(schema.GroupVersionResource{Group: "metallb.io", Version: "v1beta1", Resource: "l2advertisements"}).Namespace("metallb-system")
-	require.NoError(t, m.ApplyAdvertisement(t.Context()))
-	require.NoError(t, m.DeleteAdvertisement(t.Context()))
-	require.NoError(t, m.DeleteAdvertisement(t.Context()), "already gone")
-	_, err := adv.Get(t.Context(), component.AdvertisementName, metav1.GetOptions{})
-	require.True(t, apierrors.IsNotFound(err))
-	require.NoError(t, m.RestoreAdvertisement(t.Context()))
-	_, err = adv.Get(t.Context(), component.AdvertisementName, metav1.GetOptions{})
-	require.NoError(t, err)
+func TestMoreServices(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c := fake.NewClientset()
+		e := &component.Echo{Client: c, Image: "probe:1"}
+		for range 2 { // the second time everything is updated
+			require.NoError(t, e.ApplyMore(t.Context(), 20))
+		}
+		services := c.CoreV1().Services(component.EchoNamespace)
+		list, err := services.List(t.Context(), metav1.ListOptions{})
+		require.NoError(t, err)
+		require.Len(t, list.Items, 20)
+		require.NoError(t, e.ApplyServices(t.Context())) // they are not counted
+		for i, s := range list.Items {
+			require.True(t, strings.HasPrefix(s.Name, component.EchoMore), s.Name)
+			if i < 19 {
+				s.Status.LoadBalancer.Ingress = []corev1.LoadBalancerIngress{{IP: fmt.Sprintf("192.0.2.%d", i+1)}}
+				_, err := services.UpdateStatus(t.Context(), &s, metav1.UpdateOptions{})
+				require.NoError(t, err)
+			}
+		}
+		vips, err := e.WaitMoreAssigned(t.Context(), 20)
+		require.ErrorContains(t, err, "19 of 20 have one")
+		require.Len(t, vips, 19, "those that have one")
+		last := list.Items[19]
+		last.Status.LoadBalancer.Ingress = []corev1.LoadBalancerIngress{{IP: "192.0.2.20"}}
+		_, err = services.UpdateStatus(t.Context(), &last, metav1.UpdateOptions{})
+		require.NoError(t, err)
+		vips, err = e.WaitMoreAssigned(t.Context(), 20)
+		require.NoError(t, err)
+		require.Len(t, vips, 20)
+	})
 }
 
 func TestWaitAssigned(t *testing.T) {

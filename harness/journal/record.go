@@ -381,6 +381,7 @@ const (
 	ObsNodes        = "nodes"        // proof of the data plane on every node
 	ObsAnnouncement = "announcement" // what the API server and the speakers say of the announcement
 	ObsARP          = "arp-sweep"    // broadcast who-has for every VIP and control address
+	ObsMore         = "more-vips"    // broadcast who-has for the VIPs of Services beside those under test
 	ObsTraffic      = "traffic"      // new HTTP connections to every VIP
 	ObsLatency      = "latency"      // VIP and NodePort path, measured alternately
 	ObsReplyPath    = "reply-path"   // frames of connections to the VIP whose backends are off the announcer

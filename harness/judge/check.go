@@ -55,6 +55,7 @@ func catalogue() []Check {
 		l2AdvertisementPresent(),
 		forwardingEnabled(),
 		singleResponder(),
+		moreVIPsAnswered(),
 		responderIsAnnouncer(),
 		announcerStatusAgrees(),
 		unassignedAddressSilent(),

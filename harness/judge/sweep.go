@@ -44,12 +44,16 @@ func newSweep() sweep {
 // frames may have been lost, or when the positive control failed: unless every node's own
 // address was answered by that node, "nobody answers" means nothing.
 func readSweep(f journal.Facts) (sweep, error) {
-	return journal.Once(f, journal.ObsARP, decodeSweep)
+	return readSweepOf(f, journal.ObsARP)
 }
 
-func decodeSweep(f journal.Facts) (sweep, error) {
+func readSweepOf(f journal.Facts, observation string) (sweep, error) {
+	return journal.Once(f, observation, func(f journal.Facts) (sweep, error) { return decodeSweep(f, observation) })
+}
+
+func decodeSweep(f journal.Facts, observation string) (sweep, error) {
 	s := newSweep()
-	span, err := f.Observation(journal.ObsARP)
+	span, err := f.Observation(observation)
 	if err != nil {
 		return s, err
 	}

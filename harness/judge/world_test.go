@@ -40,6 +40,7 @@ type world struct {
 	objects   journal.Objects
 	metrics   []journal.SpeakerMetrics
 	arp       map[string]map[string]int // address -> MAC -> answers one broadcast in so many
+	more      []string                  // VIPs of Services beside those under test
 	probes    int
 	drops     uint32
 	claims    map[string][]string                  // address -> MACs that announce it once, unasked
@@ -318,6 +319,8 @@ func (w *world) observe(o *journal.Observation, id string) error {
 		}
 	case journal.ObsARP:
 		return w.observeARP(o)
+	case journal.ObsMore:
+		return w.observeMore(o)
 	case journal.ObsTraffic:
 		return w.observeTraffic(o)
 	case journal.ObsReplyPath:
@@ -456,6 +459,20 @@ func (w *world) observeARP(o *journal.Observation) error {
 			return err
 		}
 	}
+	return w.sweep(o, targets)
+}
+
+// observeMore asks for the VIPs of w.more.
+func (w *world) observeMore(o *journal.Observation) error {
+	var targets []journal.Target
+	for i, vip := range w.more {
+		targets = append(targets, journal.Target{Service: fmt.Sprintf("echo-more-%04d", i+1), Kind: journal.TargetVIP, Address: vip, Stream: journal.StreamARP})
+	}
+	return w.sweep(o, targets)
+}
+
+// sweep asks for targets, and for every node's own address.
+func (w *world) sweep(o *journal.Observation, targets []journal.Target) error {
 	for _, n := range w.topology.Nodes {
 		targets = append(targets, journal.Target{Kind: journal.TargetNodeAddress, Address: n.Address, Node: n.Name, Stream: journal.StreamARP})
 	}

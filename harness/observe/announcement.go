@@ -61,21 +61,18 @@ func (e *Env) objects(ctx context.Context) (journal.Objects, error) {
 }
 
 func (e *Env) services(ctx context.Context, objs *journal.Objects) error {
-	list, err := e.Kube.CoreV1().Services(e.Namespace).List(ctx, metav1.ListOptions{})
+	all, err := e.allServices(ctx)
 	if err != nil {
-		return fmt.Errorf("list services: %w", err)
+		return err
 	}
-	for _, s := range list.Items {
-		if s.Spec.Type != corev1.ServiceTypeLoadBalancer {
+	for _, s := range all {
+		if e.beside(s.Name) {
 			continue
 		}
 		out := journal.Service{
-			Name: s.Name, Namespace: s.Namespace, ExternalTrafficPolicy: string(s.Spec.ExternalTrafficPolicy),
+			Name: s.Name, VIP: vipOf(s), Namespace: s.Namespace, ExternalTrafficPolicy: string(s.Spec.ExternalTrafficPolicy),
 			HealthCheckNodePort:  int(s.Spec.HealthCheckNodePort),
 			BackendsOffAnnouncer: s.Name == e.Remote, Role: e.Roles[s.Name], SessionAffinity: string(s.Spec.SessionAffinity),
-		}
-		for _, in := range s.Status.LoadBalancer.Ingress {
-			out.VIP = in.IP
 		}
 		for _, p := range s.Spec.Ports {
 			switch p.Protocol {
@@ -97,6 +94,9 @@ func (e *Env) backends(ctx context.Context, objs *journal.Objects) error {
 		return fmt.Errorf("list endpoint slices: %w", err)
 	}
 	for _, s := range list.Items {
+		if e.beside(s.Labels[discoveryv1.LabelServiceName]) {
+			continue
+		}
 		for _, ep := range s.Endpoints {
 			if ep.Conditions.Ready != nil && !*ep.Conditions.Ready || len(ep.Addresses) == 0 {
 				continue
@@ -124,6 +124,9 @@ func (e *Env) events(ctx context.Context, objs *journal.Objects) error {
 		return fmt.Errorf("list events: %w", err)
 	}
 	for _, ev := range list.Items {
+		if e.beside(ev.InvolvedObject.Name) {
+			continue
+		}
 		last := ev.LastTimestamp.Time
 		if last.IsZero() {
 			last = ev.EventTime.Time
@@ -176,6 +179,9 @@ func (e *Env) statuses(ctx context.Context, objs *journal.Objects) error {
 		return nil
 	}
 	for _, u := range items {
+		if e.beside(u.GetLabels()["metallb.io/service-name"]) {
+			continue
+		}
 		node, _, _ := unstructured.NestedString(u.Object, "status", "node")
 		objs.L2Statuses = append(objs.L2Statuses, journal.L2Status{
 			Service:   u.GetLabels()["metallb.io/service-name"],

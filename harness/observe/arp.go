@@ -13,6 +13,8 @@ import (
 	"strings"
 	"time"
 
+	corev1 "k8s.io/api/core/v1"
+
 	"github.com/lbmatrix/lbmatrix/harness/journal"
 )
 
@@ -43,15 +45,9 @@ func observeARP(ctx context.Context, e *Env, o *journal.Observation) error {
 		}
 	}
 	limits := e.Scenario.Spec.Limits
-	var addrs []string
-	for _, t := range targets {
-		if t.Address != "" { // a Service without a VIP: nothing to ask for
-			addrs = append(addrs, t.Address)
-		}
-	}
 	work := time.Duration(limits.ARPProbes)*limits.ARPInterval.D() + arpSettle
 	_, err = e.instrument(ctx, o, observer, journal.StreamARP, work, "arp",
-		"--interface", segmentInterface, "--target", strings.Join(addrs, ","),
+		"--interface", segmentInterface, "--target", strings.Join(addresses(targets), ","),
 		"--count", strconv.Itoa(limits.ARPProbes), "--interval", limits.ARPInterval.D().String(), "--settle", arpSettle.String())
 	return err
 }
@@ -69,10 +65,8 @@ func (e *Env) arpTargets(ctx context.Context) ([]journal.Target, error) {
 		}
 		out = append(out, journal.Target{Name: s.VIP, Service: s.Name, Kind: kind, Address: s.VIP, Stream: journal.StreamARP})
 	}
-	for _, n := range e.Topology.Nodes {
-		out = append(out, journal.Target{Name: n.Name, Kind: journal.TargetNodeAddress, Address: n.Address, Node: n.Name, Stream: journal.StreamARP})
-	}
-	spare, err := spareAddress(e.Topology.Pool, objs.Services)
+	out = append(out, e.nodeAddresses()...)
+	spare, err := e.Spare(ctx)
 	if err != nil {
 		return nil, err
 	}
@@ -86,14 +80,14 @@ func (e *Env) arpTargets(ctx context.Context) ([]journal.Target, error) {
 
 // Spare is the highest address of the pool that no Service has been given.
 func (e *Env) Spare(ctx context.Context) (string, error) {
-	services, err := e.Services(ctx)
+	services, err := e.allServices(ctx)
 	if err != nil {
 		return "", err
 	}
 	return spareAddress(e.Topology.Pool, services)
 }
 
-func spareAddress(pool string, services []journal.Service) (string, error) {
+func spareAddress(pool string, services []corev1.Service) (string, error) {
 	first, last, _ := strings.Cut(pool, "-")
 	low, err := netip.ParseAddr(first)
 	high, err2 := netip.ParseAddr(last)
@@ -101,7 +95,7 @@ func spareAddress(pool string, services []journal.Service) (string, error) {
 		return "", fmt.Errorf("find a spare address in pool %q: %w", pool, err)
 	}
 	for a := high; a.IsValid() && a.Compare(low) >= 0; a = a.Prev() {
-		if !slices.ContainsFunc(services, func(s journal.Service) bool { return s.VIP == a.String() }) {
+		if !slices.ContainsFunc(services, func(s corev1.Service) bool { return vipOf(s) == a.String() }) {
 			return a.String(), nil
 		}
 	}

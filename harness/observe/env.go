@@ -40,6 +40,9 @@ type Env struct {
 	Remote string
 	// Roles says what each other Service is for that its traffic policy does not tell, by name.
 	Roles map[string]string
+	// More begins the names of Services that are there beside those under test: observations
+	// other than the one that is about them pass them over. "" where there are none.
+	More string
 	// MetalLB is the namespace of the speakers.
 	MetalLB  string
 	Topology journal.Topology
@@ -69,6 +72,7 @@ func Observations() []Observation {
 		{ID: journal.ObsNodes, Run: observeNodes},
 		{ID: journal.ObsAnnouncement, Run: observeAnnouncement},
 		{ID: journal.ObsARP, Run: observeARP},
+		{ID: journal.ObsMore, Run: observeMore},
 		{ID: journal.ObsTraffic, Run: observeTraffic},
 		{ID: journal.ObsReplyPath, Run: observeReplyPath},
 		{ID: journal.ObsUDP, Run: observeUDP},

@@ -112,10 +112,12 @@ func lab(t *testing.T) (*Env, []*machine) {
 }
 
 func TestSpareAddressIsNobodys(t *testing.T) {
-	services := func(vips ...string) []journal.Service {
-		var out []journal.Service
+	services := func(vips ...string) []corev1.Service {
+		var out []corev1.Service
 		for _, v := range vips {
-			out = append(out, journal.Service{VIP: v})
+			out = append(out, corev1.Service{Status: corev1.ServiceStatus{
+				LoadBalancer: corev1.LoadBalancerStatus{Ingress: []corev1.LoadBalancerIngress{{IP: v}}},
+			}})
 		}
 		return out
 	}
@@ -153,6 +155,50 @@ func TestSweepAsksForWhatMustBeSilent(t *testing.T) {
 	require.Equal(t, []string{"192.0.2.49"}, kinds[journal.TargetSpare])
 	require.Equal(t, []string{"192.0.2.250"}, kinds[journal.TargetUnassigned])
 	require.Equal(t, []string{"192.0.2.40", "192.0.2.42", "192.0.2.43", "192.0.2.44", "192.0.2.45"}, kinds[journal.TargetVIP])
+}
+
+// Services beside those under test are nobody's but of the observation that is about
+// them, and their addresses are given.
+func TestMoreServicesArePassedOver(t *testing.T) {
+	e, _ := lab(t)
+	e.More = "echo-more-"
+	observer := &machine{name: "observer"}
+	e.Cluster = segment{observer: observer}
+	e.Topology.Nodes = []journal.Node{{Member: journal.Member{Name: "w1", Address: "192.0.2.11"}}}
+	before, err := e.Services(t.Context())
+	require.NoError(t, err)
+	var objs journal.Objects
+	require.NoError(t, e.backends(t.Context(), &objs))
+	backends := len(objs.Backends)
+	for i, vip := range []string{"192.0.2.49", "192.0.2.47", ""} {
+		s := &corev1.Service{ObjectMeta: metav1.ObjectMeta{Name: fmt.Sprintf("echo-more-%d", i), Namespace: "lbmatrix"}, Spec: corev1.ServiceSpec{Type: corev1.ServiceTypeLoadBalancer}}
+		if vip != "" {
+			s.Status.LoadBalancer.Ingress = []corev1.LoadBalancerIngress{{IP: vip}}
+		}
+		_, err := e.Kube.CoreV1().Services("lbmatrix").Create(t.Context(), s, metav1.CreateOptions{})
+		require.NoError(t, err)
+		_, err = e.Kube.DiscoveryV1().EndpointSlices("lbmatrix").Create(t.Context(), &discoveryv1.EndpointSlice{
+			ObjectMeta: metav1.ObjectMeta{Name: s.Name, Namespace: "lbmatrix", Labels: map[string]string{discoveryv1.LabelServiceName: s.Name}},
+			Endpoints:  []discoveryv1.Endpoint{{Addresses: []string{"10.244.1.2"}}},
+		}, metav1.CreateOptions{})
+		require.NoError(t, err)
+	}
+	after, err := e.Services(t.Context())
+	require.NoError(t, err)
+	require.Equal(t, before, after)
+	objs = journal.Objects{}
+	require.NoError(t, e.backends(t.Context(), &objs))
+	require.Len(t, objs.Backends, backends)
+	spare, err := e.Spare(t.Context())
+	require.NoError(t, err)
+	require.Equal(t, "192.0.2.48", spare, "the highest that no Service has, of whichever kind")
+
+	o, err := e.Journal.Begin(journal.ObsMore)
+	require.NoError(t, err)
+	_ = observeMore(t.Context(), e, o) // the machine's instrument says nothing
+	require.NoError(t, o.End(nil))
+	require.Len(t, observer.ran, 1)
+	require.Contains(t, observer.ran[0], "--target 192.0.2.49,192.0.2.47,192.0.2.11 --count 20 --interval 10ms")
 }
 
 func TestInClusterClients(t *testing.T) {

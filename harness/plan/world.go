@@ -11,6 +11,7 @@ import (
 	"path/filepath"
 	"time"
 
+	"golang.org/x/sync/errgroup"
 	"k8s.io/client-go/dynamic"
 	"k8s.io/client-go/kubernetes"
 
@@ -63,19 +64,7 @@ func (w *worker) install(ctx context.Context, c scenario.Component) error {
 	helm := component.NewHelm(w.world.cluster.RESTConfig(), w.Dir, w.log)
 	switch c.Name {
 	case metallb:
-		// Pods can run now. The backends come up beside MetalLB: both wait more than they work.
-		if err := w.startBackends(ctx); err != nil {
-			return err
-		}
-		release.Defaults = component.MetalLBDefaults(c.Version)
-		if err := helm.Install(ctx, release); err != nil {
-			return err
-		}
-		m, err := w.metallb(c)
-		if err != nil {
-			return err
-		}
-		return m.WaitReady(ctx)
+		return w.installMetalLB(ctx, c, helm, release)
 	case cilium:
 		cluster, ok := w.world.cluster.(networked)
 		if !ok {
@@ -103,10 +92,6 @@ const (
 	cilium  = "cilium"  // connects pods, and may be the data plane
 )
 
-func (w *worker) metallb(c scenario.Component) (*component.MetalLB, error) {
-	return component.NewMetalLB(w.world.cluster.RESTConfig(), c.Name, c.Namespace, func(line string) { w.progress("%s", line) })
-}
-
 // announcer is the scenario's MetalLB.
 func (w *worker) announcer() (scenario.Component, error) {
 	for _, c := range w.Scenario.Spec.Components {
@@ -115,6 +100,37 @@ func (w *worker) announcer() (scenario.Component, error) {
 		}
 	}
 	return scenario.Component{}, errors.New("the scenario has no component metallb: nobody would announce the VIP")
+}
+
+// installMetalLB installs the announcer and says what it announces. Whoever waits for
+// something meanwhile waits beside it: the nodes that are not ready yet, the backends.
+func (w *worker) installMetalLB(ctx context.Context, c scenario.Component, helm *component.Helm, release component.Release) error {
+	release.Defaults = component.MetalLBDefaults(c.Version, w.Provider == scenario.ProviderKind)
+	g, gctx := errgroup.WithContext(ctx)
+	g.Go(func() error { return w.startBackends(gctx) })
+	g.Go(func() error { return helm.Install(gctx, release) })
+	if err := g.Wait(); err != nil {
+		return err
+	}
+	m, err := component.NewMetalLB(w.world.cluster.RESTConfig(), c.Name, c.Namespace, func(line string) { w.progress("%s", line) })
+	if err != nil {
+		return err
+	}
+	segment, err := w.world.cluster.Segment(ctx)
+	if err != nil {
+		return err
+	}
+	if err := m.ApplyPool(ctx, segment.First, segment.Last); err != nil {
+		return err
+	}
+	announcers, err := w.announcers(ctx)
+	if err != nil {
+		return err
+	}
+	if err := m.ApplyAdvertisement(ctx, announcers...); err != nil {
+		return err
+	}
+	return m.WaitReady(ctx)
 }
 
 // startBackends makes the backends, and does not wait for them. They are spread over the
@@ -130,8 +146,7 @@ func (w *worker) startBackends(ctx context.Context) error {
 	return w.echo.ApplyBackend(ctx)
 }
 
-// deploy makes the pool, the advertisement and the Services of the backends, and writes
-// down who is who on the segment.
+// deploy makes the Services of the backends, and writes down who is who on the segment.
 func (w *worker) deploy(ctx context.Context) error {
 	c, err := w.announcer()
 	if err != nil {
@@ -139,20 +154,6 @@ func (w *worker) deploy(ctx context.Context) error {
 	}
 	segment, err := w.world.cluster.Segment(ctx)
 	if err != nil {
-		return err
-	}
-	m, err := w.metallb(c)
-	if err != nil {
-		return err
-	}
-	if err := m.ApplyPool(ctx, segment.First, segment.Last); err != nil {
-		return err
-	}
-	announcers, err := w.announcers(ctx)
-	if err != nil {
-		return err
-	}
-	if err := m.ApplyAdvertisement(ctx, announcers...); err != nil {
 		return err
 	}
 	echo := w.echo
@@ -173,7 +174,7 @@ func (w *worker) deploy(ctx context.Context) error {
 	}
 	w.env = &observe.Env{
 		Scenario: w.Scenario, Journal: w.journal, Cluster: w.world.cluster, Kube: w.world.kube, Dynamic: w.world.dynamic,
-		Namespace: component.EchoNamespace, Remote: component.EchoRemote, Roles: component.Roles(), Dir: w.Dir, MetalLB: c.Namespace,
+		Namespace: component.EchoNamespace, Remote: component.EchoRemote, Roles: component.Roles(), More: component.EchoMore, Dir: w.Dir, MetalLB: c.Namespace,
 		Unassigned: segment.Unassigned, Probe: w.world.cluster.Probe(), NodeProbe: w.world.cluster.NodeProbe(),
 		Progress: func(msg string) { w.progress("%s", msg) },
 	}
@@ -183,7 +184,10 @@ func (w *worker) deploy(ctx context.Context) error {
 	if err := w.journal.Write(journal.KindTopology, w.env.Topology); err != nil {
 		return err
 	}
-	return w.firstAnswer(ctx, services[component.EchoCluster])
+	if err := w.firstAnswer(ctx, services[component.EchoCluster]); err != nil {
+		return err
+	}
+	return w.deployMore(ctx)
 }
 
 // announcers are the nodes that the advertisement names; none is all. A MetalLB that does

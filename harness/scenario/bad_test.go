@@ -67,6 +67,7 @@ func changes() []change {
 		{"cilium without its CNI", "proxy: iptables", "proxy: cilium"},
 		{"cilium without the component", "cni: static", "cni: cilium"},
 		{"kube-proxy with DSR", "proxy: iptables", "proxy: iptables\n    forwarding: dsr"},
+		{"more Services than addresses", "loadBalancer: {}", "loadBalancer:\n    poolSize: 50\n    moreServices: 44"},
 		{"strictARP without ipvs", "proxy: iptables", "proxy: iptables\n    strictARP: true"},
 		{"known-bad with mutations", "  mutations:", "  expect:\n    - {check: single-responder, code: responders=2, consequences: [single-responder]}\n  mutations:"},
 		{"version without v", "v1.35.4", "\"1.35.4\""},

@@ -41,7 +41,7 @@ func rules(known Options) map[string]rule {
 		"spec.cluster.provider":     {oneOf: []string{ProviderAny, ProviderKind, ProviderNetns}},
 		"spec.cluster.kubernetes":   {pattern: kubernetesPattern, check: checkKubernetes},
 		// One worker would be announcer and only backend: nothing could be off its announcer.
-		"spec.cluster.workers":                     between(2, 9),
+		"spec.cluster.workers":                     between(2, 120),
 		"spec.cluster.cni":                         {oneOf: []string{string(CNIStatic), string(CNICilium)}},
 		"spec.cluster.podSubnet":                   {pattern: cidrPattern, check: checkCIDR(8, 20)},
 		"spec.cluster.serviceSubnet":               {pattern: cidrPattern, check: checkCIDR(12, 24)},
@@ -50,7 +50,8 @@ func rules(known Options) map[string]rule {
 		"spec.components[].version":                {pattern: versionPattern, check: checkVersion},
 		"spec.components[].namespace":              {maxLength: 63, pattern: kebabPattern, check: checkKebab},
 		"spec.components[].valuesFile":             {pattern: filePattern, check: checkFile},
-		"spec.loadBalancer.poolSize":               between(7, 200),
+		"spec.loadBalancer.poolSize":               between(leastPool, 1100),
+		"spec.loadBalancer.moreServices":           between(0, 1000),
 		"spec.backend.replicas":                    between(2, 50),
 		"spec.limits.arpProbes":                    between(5, 1000),
 		"spec.limits.arpInterval":                  {shortest: time.Millisecond, longest: 5 * time.Second},
@@ -81,6 +82,9 @@ func rules(known Options) map[string]rule {
 		"spec.mutations[].expect[].consequences[]": checkID,
 	}
 }
+
+// leastPool is an address for each of the six Services under test, and one that stays free.
+const leastPool = 7
 
 // between allows both bounds.
 func between(low, high float64) rule { return rule{min: &low, max: &high} }

@@ -94,7 +94,7 @@ const (
 type Cluster struct {
 	Provider              string `yaml:"provider,omitempty" json:"provider,omitempty" jsonschema:"who makes the cluster: kind (containers), netns (processes in namespaces, for kube-proxy only), or any (default) of them"`
 	Kubernetes            string `yaml:"kubernetes" json:"kubernetes" jsonschema:"version, for example v1.35.4"`
-	Workers               int    `yaml:"workers" json:"workers" jsonschema:"number of worker nodes, 2 to 9; there is one control plane"`
+	Workers               int    `yaml:"workers" json:"workers" jsonschema:"number of worker nodes, 2 to 120; there is one control plane"`
 	CNI                   CNI    `yaml:"cni" json:"cni" jsonschema:"static: ptp and host-local with a route per peer node; cilium: the component cilium"`
 	PodSubnet             string `yaml:"podSubnet,omitempty" json:"podSubnet,omitempty" jsonschema:"IPv4 CIDR, default 10.244.0.0/16"`
 	ServiceSubnet         string `yaml:"serviceSubnet,omitempty" json:"serviceSubnet,omitempty" jsonschema:"IPv4 CIDR, default 10.96.0.0/16"`
@@ -112,7 +112,9 @@ type Component struct {
 
 // LoadBalancer describes the VIPs.
 type LoadBalancer struct {
-	PoolSize int `yaml:"poolSize,omitempty" json:"poolSize,omitempty" jsonschema:"addresses in the pool, 7 to 200, default 10; one for each Service under test and one that stays free; carved out of the segment away from every address in use"`
+	PoolSize int `yaml:"poolSize,omitempty" json:"poolSize,omitempty" jsonschema:"addresses in the pool, 7 to 1100, default 10; one for each Service and one that stays free; carved out of the segment away from every address in use"`
+	// MoreServices are what a load balancer carries beside the Services under test.
+	MoreServices int `yaml:"moreServices,omitempty" json:"moreServices,omitempty" jsonschema:"Services of type LoadBalancer beside those under test, with the same backends, 0 (default) to 1000; each is asked for in a sweep of its own"`
 }
 
 // Backend is the workload behind the Services.

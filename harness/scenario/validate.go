@@ -15,6 +15,7 @@ import (
 func (l *loader) validate(s *Scenario) {
 	l.subnets(s.Spec.Cluster)
 	l.dataPlane(s.Spec)
+	l.loadBalancer(s.Spec.LoadBalancer)
 	l.expectations(s.Spec.Expect, "spec")
 	if at := l.at["spec.mutations"]; unhealthy(s.Spec) && len(s.Spec.Mutations) > 0 && at != nil {
 		l.report(at, "spec.mutations: a known-bad scenario (spec.expect) has no healthy baseline to break", "make two scenarios of it")
@@ -56,6 +57,17 @@ func (l *loader) subnets(c Cluster) {
 		}
 	}
 	l.report(l.at[field], field+" overlaps "+other, "choose networks that share no address")
+}
+
+// loadBalancer refuses more Services than the pool has addresses for: the last ones would
+// stay without, and the checks of those under test would say so.
+func (l *loader) loadBalancer(b LoadBalancer) {
+	if need := leastPool + b.MoreServices; b.PoolSize < need {
+		if at := l.at["spec.loadBalancer.moreServices"]; at != nil {
+			l.report(at, fmt.Sprintf("spec.loadBalancer.moreServices: %d Services beside those under test need %d addresses, and the pool has %d", b.MoreServices, need, b.PoolSize),
+				fmt.Sprintf("write poolSize: %d", need))
+		}
+	}
 }
 
 // dataPlane refuses what no cluster can be.

@@ -15,9 +15,13 @@ import (
 	"github.com/lbmatrix/lbmatrix/harness/scenario"
 )
 
-// segmentBits is the size of a segment, and segments what they are cut from. Nothing
-// outside of the cluster sees them, so they need not differ from anybody's.
-const segmentBits = 22
+// segmentBits is the size of a segment, bigBits that of one for more VIPs than it has room
+// for, and segments what they are cut from. Nothing outside of the cluster sees them, so
+// they need not differ from anybody's.
+const (
+	segmentBits = 22
+	bigBits     = 20
+)
 
 var segments = netip.MustParsePrefix("172.16.0.0/12")
 
@@ -28,6 +32,10 @@ const (
 	offsetClient   = 200
 	offsetObserver = 201
 )
+
+// reserve are the addresses of a segment that are neither members' nor VIPs: its own, the
+// broadcast one, and the one below the pool that stays nobody's.
+const reserve = 3
 
 // layout is who has which address: a function of the scenario alone, so that two runs
 // of it look the same on the wire.
@@ -55,16 +63,20 @@ func newLayout(s *scenario.Scenario) (layout, error) {
 	}
 	sum := sha256.Sum256([]byte(s.Metadata.Name))
 	copy(l.seed[:], sum[:])
-	count := uint32(1) << (segmentBits - segments.Bits())
+	bits := segmentBits
+	if offsetObserver+l.vips+reserve > 1<<(32-segmentBits) {
+		bits = bigBits
+	}
+	count := uint32(1) << (bits - segments.Bits())
 	start := binary.BigEndian.Uint32(sum[4:]) % count
 	for i := range count {
-		base := toUint32(segments.Addr()) + (start+i)%count<<(32-segmentBits)
-		l.subnet = netip.PrefixFrom(fromUint32(base), segmentBits)
+		base := toUint32(segments.Addr()) + (start+i)%count<<(32-bits)
+		l.subnet = netip.PrefixFrom(fromUint32(base), bits)
 		if !l.subnet.Overlaps(l.services) && !l.subnet.Overlaps(l.pods) {
 			return l, nil
 		}
 	}
-	return l, fmt.Errorf("lay out the segment: no /%d of %s is outside of %s and %s", segmentBits, segments, l.services, l.pods)
+	return l, fmt.Errorf("lay out the segment: no /%d of %s is outside of %s and %s", bits, segments, l.services, l.pods)
 }
 
 // split gives n nodes their parts of the pod subnet: /24s where it has room.

@@ -24,7 +24,7 @@ func scenarioOf(name string, workers, vips int) *scenario.Scenario {
 // Everybody is in the subnet, nobody twice, and the VIPs are nobody's.
 func TestLayoutGivesEachAddressOnce(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
-		workers, vips := rapid.IntRange(1, 9).Draw(t, "workers"), rapid.IntRange(2, 200).Draw(t, "vips")
+		workers, vips := rapid.IntRange(1, 120).Draw(t, "workers"), rapid.IntRange(2, 1100).Draw(t, "vips")
 		sc := scenarioOf(rapid.StringMatching(`[a-z]{1,20}`).Draw(t, "name"), workers, vips)
 		// Subnets that may lie where the segment would.
 		sc.Spec.Cluster.PodSubnet = fmt.Sprintf("172.%d.0.0/16", rapid.IntRange(16, 31).Draw(t, "pods"))
@@ -70,6 +70,16 @@ func TestLayoutDependsOnTheScenarioAlone(t *testing.T) {
 	require.Equal(t, "172.19.215.245", l.segment(3).First.String())
 	require.Equal(t, "172.19.215.244", l.segment(3).Unassigned.String())
 	require.Equal(t, "10.96.0.1", l.service(1).String())
+}
+
+// A segment is as large as it has to be, and no larger.
+func TestLayoutGrowsWithTheVIPs(t *testing.T) {
+	for vips, bits := range map[int]int{10: 22, 820: 22, 821: 20, 1100: 20} {
+		l, err := newLayout(scenarioOf("many", 99, vips))
+		require.NoError(t, err)
+		require.Equal(t, bits, l.subnet.Bits(), "%d VIPs", vips)
+		require.True(t, l.address(offsetObserver).Less(l.segment(100).Unassigned), "%d VIPs", vips)
+	}
 }
 
 func TestPodSubnetIsSplit(t *testing.T) {
