@@ -34,7 +34,7 @@ func examine(ctx context.Context) []finding {
 	}
 	out := []finding{examineRoot(), examineGo()}
 	out = append(out, examineDocker(ctx, all)...)
-	out = append(out, examineInotify(preflight.ThisInotify()), examineMemory("/proc/meminfo"), examineCache())
+	out = append(out, examineInotify(preflight.ThisInotify()), examineMemory(preflight.Memory), examineCache())
 	return append(out, examineKernel(all)...)
 }
 
@@ -149,26 +149,15 @@ func examineInotify(i preflight.Inotify) finding {
 }
 
 func examineMemory(path string) finding {
-	raw, err := os.ReadFile(path)
+	free, err := preflight.Available(path)
 	if err != nil {
 		return finding{"warn", "memory", "unknown", ""}
 	}
-	for line := range strings.Lines(string(raw)) {
-		fields := strings.Fields(line)
-		if len(fields) < 2 || fields[0] != "MemAvailable:" {
-			continue
-		}
-		kib, err := strconv.ParseInt(fields[1], 10, 64)
-		if err != nil {
-			break
-		}
-		f := finding{"ok", "memory available", size(kib * 1024), ""}
-		if kib*1024 < needMemory {
-			f.Level, f.Fix = "warn", "a three-node cluster wants 4 GiB: stop something"
-		}
-		return f
+	f := finding{"ok", "memory available", size(free), ""}
+	if free < needMemory {
+		f.Level, f.Fix = "warn", "a three-node cluster wants 4 GiB: stop something"
 	}
-	return finding{"warn", "memory", "unknown", ""}
+	return f
 }
 
 // examineCache looks at the disk of the cache. A warm one needs less, and is told as ok.

@@ -5,6 +5,8 @@ package component
 
 import (
 	"context"
+	"crypto/rand"
+	"encoding/base64"
 	"fmt"
 	"net/netip"
 	"strings"
@@ -92,18 +94,46 @@ func NewMetalLB(config *rest.Config, release, namespace string, progress func(st
 	return &MetalLB{Client: client, Dynamic: dyn, Namespace: namespace, Release: release, Progress: progress}, nil
 }
 
+// prefix is how the chart's names begin.
+func (m *MetalLB) prefix() string {
+	if strings.Contains(m.Release, "metallb") {
+		return m.Release
+	}
+	return m.Release + "-metallb"
+}
+
+// memberlistKey is how many random bytes the speakers' key has, as the controller makes it.
+const memberlistKey = 16
+
+// ApplyKey makes the namespace and the Secret with the key by which speakers know one
+// another, before the chart is installed. The controller makes one where there is none
+// (internal/k8s CreateMlSecret); until it runs, kubelets try to mount what is not there,
+// in steps that grow to 16 s and more. One that is there stays.
+func (m *MetalLB) ApplyKey(ctx context.Context) error {
+	ns := &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: m.Namespace}}
+	if _, err := m.Client.CoreV1().Namespaces().Create(ctx, ns, metav1.CreateOptions{}); err != nil && !apierrors.IsAlreadyExists(err) {
+		return fmt.Errorf("create namespace %s: %w", m.Namespace, err)
+	}
+	var key [memberlistKey]byte
+	_, _ = rand.Read(key[:]) // never fails
+	secret := &corev1.Secret{
+		ObjectMeta: metav1.ObjectMeta{Name: m.prefix() + "-memberlist", Labels: map[string]string{managedBy: managerName}},
+		Data:       map[string][]byte{"secretkey": []byte(base64.RawStdEncoding.EncodeToString(key[:]))},
+	}
+	if _, err := m.Client.CoreV1().Secrets(m.Namespace).Create(ctx, secret, metav1.CreateOptions{}); err != nil && !apierrors.IsAlreadyExists(err) {
+		return fmt.Errorf("create secret %s: %w", secret.Name, err)
+	}
+	return nil
+}
+
 // WaitReady waits for the controller and for a speaker on every node. Whether the
 // speakers agree on who announces is not known from here: that is observed on the
 // wire.
 func (m *MetalLB) WaitReady(ctx context.Context) error {
-	prefix := m.Release
-	if !strings.Contains(prefix, "metallb") { // as the chart names its objects
-		prefix += "-metallb"
-	}
-	if err := WaitDeployment(ctx, m.Client, m.Namespace, prefix+"-controller", m.Progress); err != nil {
+	if err := WaitDeployment(ctx, m.Client, m.Namespace, m.prefix()+"-controller", m.Progress); err != nil {
 		return err
 	}
-	return WaitDaemonSet(ctx, m.Client, m.Namespace, prefix+"-speaker", m.Progress)
+	return WaitDaemonSet(ctx, m.Client, m.Namespace, m.prefix()+"-speaker", m.Progress)
 }
 
 // ApplyPool makes first to last, both included, the addresses MetalLB assigns.

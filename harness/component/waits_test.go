@@ -4,6 +4,7 @@
 package component_test
 
 import (
+	"encoding/base64"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -113,6 +114,28 @@ func TestPoolWaitsForTheWebhook(t *testing.T) {
 		require.Len(t, list.Items, 1)
 		require.Equal(t, []any{"172.20.7.240-172.20.7.249"}, list.Items[0].Object["spec"].(map[string]any)["addresses"])
 	})
+}
+
+func TestKeyOfTheSpeakers(t *testing.T) {
+	m, _ := newMetalLB()
+	for range 2 { // the second time both are there
+		require.NoError(t, m.ApplyKey(t.Context()))
+	}
+	secrets := m.Client.CoreV1().Secrets("metallb-system")
+	first, err := secrets.Get(t.Context(), "metallb-memberlist", metav1.GetOptions{})
+	require.NoError(t, err)
+	key, err := base64.RawStdEncoding.DecodeString(string(first.Data["secretkey"]))
+	require.NoError(t, err)
+	require.Len(t, key, 16)
+	require.NoError(t, secrets.Delete(t.Context(), "metallb-memberlist", metav1.DeleteOptions{}))
+	require.NoError(t, m.ApplyKey(t.Context()))
+	second, err := secrets.Get(t.Context(), "metallb-memberlist", metav1.GetOptions{})
+	require.NoError(t, err)
+	require.NotEqual(t, first.Data, second.Data)
+	m.Release = "lb"
+	require.NoError(t, m.ApplyKey(t.Context()))
+	_, err = secrets.Get(t.Context(), "lb-metallb-memberlist", metav1.GetOptions{})
+	require.NoError(t, err, "as the chart names it")
 }
 
 func TestPoolRefusedIsNotTriedAgain(t *testing.T) {

@@ -106,14 +106,17 @@ func (w *worker) announcer() (scenario.Component, error) {
 // something meanwhile waits beside it: the nodes that are not ready yet, the backends.
 func (w *worker) installMetalLB(ctx context.Context, c scenario.Component, helm *component.Helm, release component.Release) error {
 	release.Defaults = component.MetalLBDefaults(c.Version, w.Provider == scenario.ProviderKind)
+	m, err := component.NewMetalLB(w.world.cluster.RESTConfig(), c.Name, c.Namespace, func(line string) { w.progress("%s", line) })
+	if err != nil {
+		return err
+	}
+	if err := m.ApplyKey(ctx); err != nil {
+		return err
+	}
 	g, gctx := errgroup.WithContext(ctx)
 	g.Go(func() error { return w.startBackends(gctx) })
 	g.Go(func() error { return helm.Install(gctx, release) })
 	if err := g.Wait(); err != nil {
-		return err
-	}
-	m, err := component.NewMetalLB(w.world.cluster.RESTConfig(), c.Name, c.Namespace, func(line string) { w.progress("%s", line) })
-	if err != nil {
 		return err
 	}
 	segment, err := w.world.cluster.Segment(ctx)

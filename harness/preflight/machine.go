@@ -21,6 +21,9 @@ const (
 	// InotifyPerNode is how many inotify instances the systemd, kubelet and containerd of
 	// a node take, with the pods that a scenario has.
 	InotifyPerNode = 40
+	// InotifyPerNamespaceNode is what the kube-proxy and the speaker of a node do that is a
+	// namespace: they watch their configuration.
+	InotifyPerNamespaceNode = 2
 	// InotifyLimit is the limit that kind's documentation recommends for several nodes.
 	InotifyLimit = 512
 	// DiskPerCluster is what nodes write while a scenario runs, and the least room that
@@ -77,8 +80,8 @@ func (i Inotify) Free(most int) int {
 // Check sees to it that nodes can start: it raises a limit that is below the recommended
 // one where it may, and where that did not work counts what is free. Nodes that find none
 // die with "too many open files". Another user's cannot be counted, so that only root's
-// answer is one: a daemon's containers are root's.
-func (i Inotify) Check(nodes int) *journal.Unsupported {
+// answer is one: a daemon's containers are root's. each is how many a node takes.
+func (i Inotify) Check(nodes, each int) *journal.Unsupported {
 	limit, err := i.Limit()
 	if err != nil || limit >= InotifyLimit {
 		return nil //nolint:nilerr // where nobody says the limit the nodes will tell
@@ -89,7 +92,7 @@ func (i Inotify) Check(nodes int) *journal.Unsupported {
 	if os.Geteuid() != 0 {
 		return nil
 	}
-	need := nodes * InotifyPerNode
+	need := nodes * each
 	free := i.Free(need)
 	if free >= need {
 		return nil

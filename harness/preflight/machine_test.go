@@ -34,12 +34,12 @@ func limited(t *testing.T, limit, free int) Inotify {
 
 func TestInotifyIsRaised(t *testing.T) {
 	i := limited(t, 128, 0)
-	require.Nil(t, i.Check(3))
+	require.Nil(t, i.Check(3, InotifyPerNode))
 	now, err := i.Limit()
 	require.NoError(t, err)
 	require.Equal(t, InotifyLimit, now)
 	i = limited(t, 8192, 0)
-	require.Nil(t, i.Check(3))
+	require.Nil(t, i.Check(3, InotifyPerNode))
 	now, err = i.Limit()
 	require.NoError(t, err)
 	require.Equal(t, 8192, now, "never lowered")
@@ -56,7 +56,7 @@ func TestTooFewInotifyInstances(t *testing.T) {
 		require.NoError(t, unix.Mount(dir, dir, "", unix.MS_BIND, ""))
 		t.Cleanup(func() { require.NoError(t, unix.Unmount(dir, 0)) })
 		require.NoError(t, unix.Mount("", dir, "", unix.MS_REMOUNT|unix.MS_BIND|unix.MS_RDONLY, ""))
-		u := i.Check(3)
+		u := i.Check(3, InotifyPerNode)
 		if fits {
 			require.Nil(t, u)
 			continue
@@ -99,4 +99,26 @@ func TestFullDisk(t *testing.T) {
 	require.NotNil(t, u)
 	require.Contains(t, u.Missing[0], "Docker's disk is full: 0.0 GB are free")
 	require.Contains(t, u.Fix, "docker system prune")
+}
+
+func TestMemory(t *testing.T) {
+	file := filepath.Join(t.TempDir(), "meminfo")
+	say := func(text string) { require.NoError(t, os.WriteFile(file, []byte(text), 0o644)) }
+	say("MemTotal:       24000000 kB\nMemAvailable:    2097152 kB\n")
+	free, err := Available(file)
+	require.NoError(t, err)
+	require.Equal(t, int64(2<<30), free)
+	fits := (2<<30 - MemoryPerControlPlane) / MemoryPerNode
+	require.Nil(t, CheckMemory(file, fits))
+	u := CheckMemory(file, fits+1)
+	require.NotNil(t, u)
+	require.Regexp(t, `^memory: \d+ nodes take some 2\.\d GB, and 2\.1 are available$`, u.Missing[0])
+	for _, text := range []string{"", "MemTotal: 1 kB\n", "MemAvailable: much kB\n"} {
+		say(text)
+		_, err := Available(file)
+		require.Error(t, err, text)
+		require.Nil(t, CheckMemory(file, 1000), "where nobody says it the cluster will tell")
+	}
+	_, err = Available(Memory)
+	require.NoError(t, err)
 }

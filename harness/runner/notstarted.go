@@ -78,7 +78,7 @@ func preflightCheck(ctx context.Context, d *docker.Client, sc *scenario.Scenario
 	}
 	nodes := 1 + sc.Spec.Cluster.Workers
 	for _, check := range []func() *journal.Unsupported{
-		func() *journal.Unsupported { return preflight.ThisInotify().Check(nodes) },
+		func() *journal.Unsupported { return preflight.ThisInotify().Check(nodes, preflight.InotifyPerNode) },
 		func() *journal.Unsupported { return preflight.CheckRoom(info.DockerRootDir, "Docker's disk") },
 	} {
 		if u := check(); u != nil {

@@ -99,5 +99,16 @@ func netnsCheck(ctx context.Context, sc *scenario.Scenario) error {
 	if u := preflight.Check(ctx, kernel, sc); u != nil {
 		return &kernelError{unsupportedError{*u}}
 	}
+	nodes := 1 + sc.Spec.Cluster.Workers
+	for _, check := range []func() *journal.Unsupported{
+		func() *journal.Unsupported {
+			return preflight.ThisInotify().Check(nodes, preflight.InotifyPerNamespaceNode)
+		},
+		func() *journal.Unsupported { return preflight.CheckMemory(preflight.Memory, nodes) },
+	} {
+		if u := check(); u != nil {
+			return &unsupportedError{*u}
+		}
+	}
 	return nil
 }

@@ -17,7 +17,7 @@ import (
 type Wait struct {
 	For    string        // what, as in "wait for <For>"
 	Within time.Duration // how long at most, on a machine of ordinary pace: see package pace
-	Every  time.Duration // between two looks; 250 ms when zero
+	Every  time.Duration // between two looks; 100 ms when zero
 	InARow int           // how many looks in a row must find it; 1 when zero
 	// Changed, when set, is told each new state: live progress.
 	Changed func(state string)
@@ -105,7 +105,7 @@ const slowestLook = time.Second
 
 func (w Wait) withDefaults() Wait {
 	if w.Every <= 0 {
-		w.Every = 250 * time.Millisecond
+		w.Every = 100 * time.Millisecond
 	}
 	if w.InARow <= 0 {
 		w.InARow = 1
