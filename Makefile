@@ -108,7 +108,7 @@ evidence-versions: build ## run kube-proxy iptables and nftables with each Kuber
 .PHONY: evidence-scale
 evidence-scale: build ## how costs grow with nodes and VIPs (SIZES, MODES), on namespaces; resumable
 	@.ci/need ip=iproute2 nsenter=util-linux curl=curl iptables=iptables nft=nftables jq=jq
-	@RESULTS="$(RESULTS)" SOURCE="$(SOURCE)" .ci/evidence-scale $(ARGS)
+	@RESULTS="$(RESULTS)" SOURCE="$(SOURCE)" .ci/evidence-scale
 
 .PHONY: evidence-kill
 evidence-kill: docker ## end runs, workers, instruments and the daemon at 25 points; resumable

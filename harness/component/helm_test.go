@@ -54,6 +54,15 @@ func TestMetalLBDefaultsDoNotShareMaps(t *testing.T) {
 	require.Equal(t, "v0.15.2", d["speaker"].(map[string]any)["image"].(map[string]any)["tag"])
 }
 
+func TestMetalLBDefaultsLeaveTheWebhookOut(t *testing.T) {
+	require.Equal(t, "disabled", component.MetalLBDefaults("v0.15.2", false)["controller"].(map[string]any)["webhookMode"])
+	require.NotContains(t, component.MetalLBDefaults("v0.15.2", true)["controller"], "webhookMode", "the chart's own")
+	require.True(t, component.Validates(map[string]any{"crds": map[string]any{"validationFailurePolicy": "Fail"}}))
+	for _, values := range []map[string]any{nil, {"crds": "x"}, {"crds": map[string]any{"validationFailurePolicy": "Ignore"}}} {
+		require.False(t, component.Validates(values), "%v", values)
+	}
+}
+
 // Helm knows no contexts on most of its way: a cluster that accepts and never
 // answers must not hold Install up.
 func TestInstallReturnsWhenItsContextEnds(t *testing.T) {

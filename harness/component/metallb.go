@@ -72,6 +72,13 @@ func MetalLBDefaults(version string, webhook bool) map[string]any {
 	}
 }
 
+// Validates says whether values of MetalLB's chart ask for its webhook to be asked about
+// each object, and for those that it does not answer for to be refused.
+func Validates(values map[string]any) bool {
+	crds, _ := values["crds"].(map[string]any)
+	return crds["validationFailurePolicy"] == "Fail"
+}
+
 // MetalLB configures an installed MetalLB.
 type MetalLB struct {
 	Client    kubernetes.Interface

@@ -66,6 +66,10 @@ func (e *Echo) WaitAssigned(ctx context.Context) (map[string]Service, error) {
 	return found, err
 }
 
+// moreEvery is between two lists of many Services: a thousand are megabytes, which the API
+// server writes on the processors that the load balancer wants.
+const moreEvery = time.Second
+
 // moreWait is what each Service beside those under test adds to assignWait.
 const moreWait = 200 * time.Millisecond
 
@@ -73,7 +77,7 @@ const moreWait = 200 * time.Millisecond
 // returns them in the order of their names. Past the time there is for that it returns
 // those that have one, and an error.
 func (e *Echo) WaitMoreAssigned(ctx context.Context, n int) ([]netip.Addr, error) {
-	w := await.Wait{For: fmt.Sprintf("VIPs for %d more Services", n), Within: assignWait + time.Duration(n)*moreWait, Changed: e.Progress}
+	w := await.Wait{For: fmt.Sprintf("VIPs for %d more Services", n), Within: assignWait + time.Duration(n)*moreWait, Every: moreEvery, Changed: e.Progress}
 	var vips []netip.Addr
 	err := await.Until(ctx, w, func(ctx context.Context) (bool, string, error) {
 		list, err := e.Client.CoreV1().Services(EchoNamespace).List(ctx, metav1.ListOptions{LabelSelector: moreLabel})

@@ -1126,6 +1126,7 @@ func rank(r judge.Result) int {
 func TestDamageNeverHelps(t *testing.T) {
 	worlds := []func() *world{
 		healthy,
+		func() *world { w := crowded(2); w.arp[w.more[1]] = map[string]int{mac(1): 4}; return w },
 		func() *world { w := healthy(); w.arp[vipCluster][mac(0)] = 3; return w },
 		func() *world { w := healthy(); w.errors["echo-cluster"] = 3; return w },
 		func() *world { return restored(takeover{from: 10, announced: []int64{2000}}) },

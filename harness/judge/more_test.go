@@ -13,8 +13,8 @@ import (
 	"github.com/lbmatrix/lbmatrix/harness/judge"
 )
 
-// crowd is a healthy cluster with n more Services, announced by its workers in turns.
-func crowd(n int) *world {
+// crowded is a healthy cluster with n more Services, announced by its workers in turns.
+func crowded(n int) *world {
 	w := healthy()
 	w.spec.Spec.LoadBalancer.MoreServices = n
 	w.phases = []journal.PlannedPhase{{Name: journal.PhaseBaseline, Checks: judge.For(w.spec)}}
@@ -29,7 +29,7 @@ func crowd(n int) *world {
 func TestMoreVIPs(t *testing.T) {
 	const check = "baseline/more-vips-answered"
 	require.NotContains(t, judge.For(healthy().spec), "more-vips-answered", "there are none")
-	got := verdicts(t, crowd(9))
+	got := verdicts(t, crowded(9))
 	for id, c := range got {
 		require.Equal(t, judge.ResultPassed, c.Result, "%s: %s", id, c.Verdict.Message)
 	}
@@ -41,7 +41,7 @@ func TestMoreVIPs(t *testing.T) {
 	}{
 		"one is silent": {
 			func(w *world) { w.arp[w.more[3]] = nil }, "responders=0",
-			"1 of 9 VIPs have not just one responder: 198.51.100.4 (echo-more-0004): nobody answers",
+			"1 of 9 VIPs are not answered by one node: 198.51.100.4 (echo-more-0004): nobody answers",
 		},
 		"all are silent":              {func(w *world) { w.silence(w.more...) }, "responders=0", "and 4 more"},
 		"two answer for one":          {func(w *world) { w.arp[w.more[0]][mac(2)] = 1 }, "responders=2", mac(1) + " (worker), " + mac(2) + " (worker2)"},
@@ -49,13 +49,18 @@ func TestMoreVIPs(t *testing.T) {
 		"one silent and one double": {
 			func(w *world) { w.arp[w.more[1]], w.arp[w.more[0]][mac(2)] = nil, 1 }, "responders=0+2", "2 of 9",
 		},
+		"a stranger answers": {
+			func(w *world) { w.arp[w.more[0]] = map[string]int{mac(77): 1} }, "foreign-responder", mac(77) + " (no node)",
+		},
+		"one lags behind":       {func(w *world) { w.arp[w.more[0]] = map[string]int{mac(1): 4} }, "unanswered", "5 of 20 broadcasts were answered"},
+		"one is not quick":      {func(w *world) { w.arp[w.more[0]] = map[string]int{mac(1): 2} }, "ok", ""},
 		"one has no VIP":        {func(w *world) { w.more[8] = "" }, "vip-unassigned", "echo-more-0009"},
 		"one was not asked":     {func(w *world) { w.more = w.more[:8] }, "no-data", "8 VIPs were asked for, and the scenario has 9"},
 		"frames were lost":      {func(w *world) { w.drops = 1 }, "no-data", "dropped 1 ARP frames"},
 		"a node did not answer": {func(w *world) { w.arp[w.topology.Nodes[2].Address] = nil }, "no-data", "positive control"},
 	} {
 		t.Run(name, func(t *testing.T) {
-			w := crowd(9)
+			w := crowded(9)
 			tc.change(w)
 			v := verdicts(t, w)[check].Verdict
 			require.Equal(t, tc.code, v.Code, v.Message)

@@ -15,6 +15,7 @@ import (
 
 	corev1 "k8s.io/api/core/v1"
 
+	"github.com/lbmatrix/lbmatrix/harness/cluster"
 	"github.com/lbmatrix/lbmatrix/harness/journal"
 )
 
@@ -23,6 +24,10 @@ const segmentInterface = "eth0"
 
 // arpSettle is how long the sweep listens after its last broadcast (domain facts 6: 1 to 2 s).
 const arpSettle = time.Second
+
+// arpSpacing is between two broadcasts of a sweep at least. A thousand a second is what
+// the instrument records without drops on a machine that other processes fill.
+const arpSpacing = time.Millisecond
 
 // observeARP broadcasts who-has for every VIP, for every node's own address (the
 // positive control) and for the addresses that must be silent: one outside the pool, one
@@ -45,10 +50,16 @@ func observeARP(ctx context.Context, e *Env, o *journal.Observation) error {
 		}
 	}
 	limits := e.Scenario.Spec.Limits
-	work := time.Duration(limits.ARPProbes)*limits.ARPInterval.D() + arpSettle
-	_, err = e.instrument(ctx, o, observer, journal.StreamARP, work, "arp",
+	return e.askAll(ctx, o, observer, targets, limits.ARPProbes)
+}
+
+// askAll broadcasts who-has count times for each target. The more of them there are the
+// longer is a round.
+func (e *Env) askAll(ctx context.Context, o *journal.Observation, observer cluster.Host, targets []journal.Target, count int) error {
+	interval := max(e.Scenario.Spec.Limits.ARPInterval.D(), time.Duration(len(targets))*arpSpacing)
+	_, err := e.instrument(ctx, o, observer, journal.StreamARP, time.Duration(count)*interval+arpSettle, "arp",
 		"--interface", segmentInterface, "--target", strings.Join(addresses(targets), ","),
-		"--count", strconv.Itoa(limits.ARPProbes), "--interval", limits.ARPInterval.D().String(), "--settle", arpSettle.String())
+		"--count", strconv.Itoa(count), "--interval", interval.String(), "--settle", arpSettle.String())
 	return err
 }
 

@@ -41,7 +41,7 @@ type Env struct {
 	// Roles says what each other Service is for that its traffic policy does not tell, by name.
 	Roles map[string]string
 	// More begins the names of Services that are there beside those under test: observations
-	// other than the one that is about them pass them over. "" where there are none.
+	// other than the one that is about them pass them over. "" passes over none.
 	More string
 	// MetalLB is the namespace of the speakers.
 	MetalLB  string

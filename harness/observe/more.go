@@ -6,7 +6,7 @@ package observe
 import (
 	"context"
 	"fmt"
-	"strconv"
+	"slices"
 	"strings"
 	"time"
 
@@ -14,16 +14,15 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"github.com/lbmatrix/lbmatrix/harness/journal"
+	"github.com/lbmatrix/lbmatrix/harness/pace"
 )
 
-const (
-	// moreProbes is how often each VIP of more Services is asked for: one that answers 21
-	// of 100 is seen with p >= 0.99 (1-0.79^20), and a thousand take 20 s.
-	moreProbes = 20
-	// moreSpacing is between two broadcasts of that sweep. A thousand a second is what an
-	// instrument records without drops on a machine that other processes fill.
-	moreSpacing = time.Millisecond
-)
+// moreProbes is how often each VIP of more Services is asked for: one that answers 21 of
+// 100 is seen with p >= 0.99 (1-0.79^20), and a thousand take 20 s.
+const moreProbes = 20
+
+// moreSettle bounds the wait until each of those VIPs has one responder.
+const moreSettle = 30 * time.Second
 
 // beside says whether a Service is one of those that are there beside those under test.
 func (e *Env) beside(name string) bool { return e.More != "" && strings.HasPrefix(name, e.More) }
@@ -73,11 +72,12 @@ func observeMore(ctx context.Context, e *Env, o *journal.Observation) error {
 	if err := o.Write(journal.KindPaths, journal.Paths{Targets: targets}); err != nil {
 		return err
 	}
-	interval := max(e.Scenario.Spec.Limits.ARPInterval.D(), time.Duration(len(targets))*moreSpacing)
-	_, err = e.instrument(ctx, o, observer, journal.StreamARP, moreProbes*interval+arpSettle, "arp",
-		"--interface", segmentInterface, "--target", strings.Join(addresses(targets), ","),
-		"--count", strconv.Itoa(moreProbes), "--interval", interval.String(), "--settle", arpSettle.String())
-	return err
+	limited, cancel := context.WithTimeout(ctx, pace.Scale(ctx, moreSettle))
+	defer cancel()
+	if _, err := e.WaitAnswered(limited, addresses(targets)); err != nil {
+		return err
+	}
+	return e.askAll(ctx, o, observer, targets, moreProbes)
 }
 
 // nodeAddresses are the targets that a sweep must hear: each node answers for its own.
@@ -100,27 +100,20 @@ func addresses(targets []journal.Target) []string {
 	return out
 }
 
-// WaitAnswered asks for addresses until somebody has answered for each, or ctx ends; it
-// returns those for which nobody did. It is for the harness' own waits: no check is judged
-// by it.
+// WaitAnswered asks for addresses until one MAC alone has answered for each, or ctx ends; it
+// returns those for which none or several did. It is for the harness' own waits: no check
+// is judged by it.
 func (e *Env) WaitAnswered(ctx context.Context, addrs []string) ([]string, error) {
-	for left := addrs; ; {
-		found, err := e.sweep(ctx, left, 1, time.Duration(len(left))*moreSpacing)
+	left := slices.Compact(slices.Sorted(slices.Values(addrs)))
+	for len(left) > 0 {
+		found, err := e.sweep(ctx, left, 1, time.Duration(len(left))*arpSpacing)
 		if ctx.Err() != nil {
 			return left, nil // they had their time
 		}
 		if err != nil {
 			return left, err
 		}
-		var silent []string
-		for _, a := range left {
-			if len(found[a]) == 0 {
-				silent = append(silent, a)
-			}
-		}
-		if len(silent) == 0 {
-			return nil, nil
-		}
-		left = silent
+		left = slices.DeleteFunc(left, func(a string) bool { return len(found[a]) == 1 })
 	}
+	return nil, nil
 }

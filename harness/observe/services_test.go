@@ -193,12 +193,33 @@ func TestMoreServicesArePassedOver(t *testing.T) {
 	require.NoError(t, err)
 	require.Equal(t, "192.0.2.48", spare, "the highest that no Service has, of whichever kind")
 
-	o, err := e.Journal.Begin(journal.ObsMore)
+	left, err := e.WaitAnswered(t.Context(), nil)
 	require.NoError(t, err)
-	_ = observeMore(t.Context(), e, o) // the machine's instrument says nothing
+	require.Empty(t, left)
+	require.Empty(t, observer.ran, "nothing to ask for")
+	ended, cancel := context.WithCancel(t.Context())
+	cancel()
+	left, err = e.WaitAnswered(ended, []string{"192.0.2.49", "192.0.2.47", "192.0.2.49"})
+	require.NoError(t, err, "they had their time")
+	require.Equal(t, []string{"192.0.2.47", "192.0.2.49"}, left)
+}
+
+// A sweep's rounds grow with what there is to ask for, and so does the time it has.
+func TestSweepHasTimeForManyTargets(t *testing.T) {
+	e, _ := lab(t)
+	observer := &machine{name: "observer"}
+	var targets []journal.Target
+	for i := range 129 {
+		targets = append(targets, journal.Target{Address: fmt.Sprintf("192.0.2.%d", i+1)})
+	}
+	targets = append(targets, journal.Target{}) // without a VIP
+	o, err := e.Journal.Begin(journal.ObsARP)
+	require.NoError(t, err)
+	_ = e.askAll(t.Context(), o, observer, targets, 460) // the machine's instrument says nothing
 	require.NoError(t, o.End(nil))
 	require.Len(t, observer.ran, 1)
-	require.Contains(t, observer.ran[0], "--target 192.0.2.49,192.0.2.47,192.0.2.11 --count 20 --interval 10ms")
+	require.Contains(t, observer.ran[0], " --count 460 --interval 130ms ")
+	require.Contains(t, observer.ran[0], " --deadline 1m20.8s", "460 times 130 ms, a second to listen, and slack")
 }
 
 func TestInClusterClients(t *testing.T) {

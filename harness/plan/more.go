@@ -16,7 +16,7 @@ import (
 const moreWithin = 200 * time.Millisecond
 
 // deployMore makes the Services beside those under test, and notes how long it took until
-// the API server had them, until each had an address, and until each was answered for.
+// the API server had them, until each had an address, and until each was answered for by one node.
 func (w *worker) deployMore(ctx context.Context) error {
 	n := w.Scenario.Spec.LoadBalancer.MoreServices
 	if n == 0 {
@@ -30,7 +30,7 @@ func (w *worker) deployMore(ctx context.Context) error {
 	note := map[string]any{"what": "more Services", "services": n, "appliedMS": time.Since(begin).Milliseconds()}
 	vips, err := w.echo.WaitMoreAssigned(ctx, n)
 	if ctx.Err() != nil {
-		return err
+		return context.Cause(ctx)
 	}
 	if err != nil { // a Service without a VIP is for the check to tell
 		if err := w.note("deploy", err.Error()); err != nil {

@@ -9,6 +9,7 @@ import (
 	"errors"
 	"fmt"
 	"path/filepath"
+	"slices"
 	"time"
 
 	"golang.org/x/sync/errgroup"
@@ -105,7 +106,8 @@ func (w *worker) announcer() (scenario.Component, error) {
 // installMetalLB installs the announcer and says what it announces. Whoever waits for
 // something meanwhile waits beside it: the nodes that are not ready yet, the backends.
 func (w *worker) installMetalLB(ctx context.Context, c scenario.Component, helm *component.Helm, release component.Release) error {
-	release.Defaults = component.MetalLBDefaults(c.Version, w.Provider == scenario.ProviderKind)
+	strict := component.Validates(c.Values)
+	release.Defaults = component.MetalLBDefaults(c.Version, strict || w.Provider == scenario.ProviderKind)
 	m, err := component.NewMetalLB(w.world.cluster.RESTConfig(), c.Name, c.Namespace, func(line string) { w.progress("%s", line) })
 	if err != nil {
 		return err
@@ -115,10 +117,26 @@ func (w *worker) installMetalLB(ctx context.Context, c scenario.Component, helm 
 	}
 	g, gctx := errgroup.WithContext(ctx)
 	g.Go(func() error { return w.startBackends(gctx) })
-	g.Go(func() error { return helm.Install(gctx, release) })
+	// Not with gctx: Helm gives its goroutine up when its context ends, and nothing may go on
+	// installing into a cluster that is being deleted.
+	g.Go(func() error { return helm.Install(ctx, release) })
 	if err := g.Wait(); err != nil {
 		return err
 	}
+	steps := []func(context.Context, *component.MetalLB) error{w.announce, func(ctx context.Context, m *component.MetalLB) error { return m.WaitReady(ctx) }}
+	if strict { // nothing is let in before the webhook is up
+		slices.Reverse(steps)
+	}
+	for _, step := range steps {
+		if err := step(ctx, m); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// announce says which addresses are MetalLB's to give, and that it announces them.
+func (w *worker) announce(ctx context.Context, m *component.MetalLB) error {
 	segment, err := w.world.cluster.Segment(ctx)
 	if err != nil {
 		return err
@@ -130,10 +148,7 @@ func (w *worker) installMetalLB(ctx context.Context, c scenario.Component, helm 
 	if err != nil {
 		return err
 	}
-	if err := m.ApplyAdvertisement(ctx, announcers...); err != nil {
-		return err
-	}
-	return m.WaitReady(ctx)
+	return m.ApplyAdvertisement(ctx, announcers...)
 }
 
 // startBackends makes the backends, and does not wait for them. They are spread over the

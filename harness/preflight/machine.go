@@ -83,16 +83,17 @@ func (i Inotify) Free(most int) int {
 // answer is one: a daemon's containers are root's. each is how many a node takes.
 func (i Inotify) Check(nodes, each int) *journal.Unsupported {
 	limit, err := i.Limit()
-	if err != nil || limit >= InotifyLimit {
+	need := nodes * each
+	want := max(InotifyLimit, need)
+	if err != nil || limit >= want {
 		return nil //nolint:nilerr // where nobody says the limit the nodes will tell
 	}
-	if os.WriteFile(filepath.Join(i.root, inotifyFile), []byte(strconv.Itoa(InotifyLimit)), 0o644) == nil {
+	if os.WriteFile(filepath.Join(i.root, inotifyFile), []byte(strconv.Itoa(want)), 0o644) == nil {
 		return nil
 	}
 	if os.Geteuid() != 0 {
 		return nil
 	}
-	need := nodes * each
 	free := i.Free(need)
 	if free >= need {
 		return nil

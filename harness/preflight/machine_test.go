@@ -12,6 +12,8 @@ import (
 
 	"github.com/stretchr/testify/require"
 	"golang.org/x/sys/unix"
+
+	"github.com/lbmatrix/lbmatrix/harness/scenario"
 )
 
 // limited is a machine with a limit, of which some instances are free. A limit that
@@ -38,6 +40,11 @@ func TestInotifyIsRaised(t *testing.T) {
 	now, err := i.Limit()
 	require.NoError(t, err)
 	require.Equal(t, InotifyLimit, now)
+	i = limited(t, 512, 0)
+	require.Nil(t, i.Check(100, 40))
+	now, err = i.Limit()
+	require.NoError(t, err)
+	require.Equal(t, 4000, now, "as many as that many nodes take")
 	i = limited(t, 8192, 0)
 	require.Nil(t, i.Check(3, InotifyPerNode))
 	now, err = i.Limit()
@@ -121,4 +128,19 @@ func TestMemory(t *testing.T) {
 	}
 	_, err = Available(Memory)
 	require.NoError(t, err)
+}
+
+func TestClustersOfContainersAreSmall(t *testing.T) {
+	for _, tc := range []struct {
+		workers, pool int
+		fits          bool
+	}{{2, 10, true}, {9, 200, true}, {10, 10, false}, {2, 201, false}} {
+		sc := &scenario.Scenario{}
+		sc.Spec.Cluster.Workers, sc.Spec.LoadBalancer.PoolSize = tc.workers, tc.pool
+		u := CheckKindSize(sc)
+		require.Equal(t, tc.fits, u == nil, "%+v", tc)
+		if u != nil {
+			require.Contains(t, u.Fix, "--provider netns")
+		}
+	}
 }

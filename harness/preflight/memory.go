@@ -10,17 +10,37 @@ import (
 	"strings"
 
 	"github.com/lbmatrix/lbmatrix/harness/journal"
+	"github.com/lbmatrix/lbmatrix/harness/scenario"
 )
 
 // Memory is where the running kernel tells of its memory.
 const Memory = "/proc/meminfo"
 
-// What a cluster of namespaces was measured to take (docs/running.md#scale), bytes: API
+// What a cluster of namespaces was measured to take (make evidence-scale), bytes: API
 // server, etcd and MetalLB's controller, and the kube-proxy and speaker of a node.
 const (
 	MemoryPerControlPlane = 450 << 20
 	MemoryPerNode         = 60 << 20
 )
+
+// What a cluster of containers is made for: a kubelet, a containerd and their images on
+// each node, and a pool in the part of its network that Docker gives to no container.
+const (
+	KindWorkers = 9
+	KindPool    = 200
+)
+
+// CheckKindSize says whether a scenario is small enough for a cluster of containers.
+func CheckKindSize(sc *scenario.Scenario) *journal.Unsupported {
+	workers, pool := sc.Spec.Cluster.Workers, sc.Spec.LoadBalancer.PoolSize
+	if workers <= KindWorkers && pool <= KindPool {
+		return nil
+	}
+	return &journal.Unsupported{
+		Missing: []string{fmt.Sprintf("%d workers and %d addresses: a cluster of containers has up to %d and %d", workers, pool, KindWorkers, KindPool)},
+		Fix:     "Run it on namespaces: --provider netns",
+	}
+}
 
 // Available reads how many bytes programs can still have without swapping, from a file
 // with the form of /proc/meminfo.

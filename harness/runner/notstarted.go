@@ -76,6 +76,9 @@ func preflightCheck(ctx context.Context, d *docker.Client, sc *scenario.Scenario
 	if u := preflight.Check(ctx, kernel, sc); u != nil {
 		return &kernelError{unsupportedError{*u}}
 	}
+	if u := preflight.CheckKindSize(sc); u != nil {
+		return &unsupportedError{*u}
+	}
 	nodes := 1 + sc.Spec.Cluster.Workers
 	for _, check := range []func() *journal.Unsupported{
 		func() *journal.Unsupported { return preflight.ThisInotify().Check(nodes, preflight.InotifyPerNode) },

@@ -72,6 +72,12 @@ func changes() []change {
 		{"known-bad with mutations", "  mutations:", "  expect:\n    - {check: single-responder, code: responders=2, consequences: [single-responder]}\n  mutations:"},
 		{"version without v", "v1.35.4", "\"1.35.4\""},
 		{"component version", "v0.15.2", "latest"},
+		{"pod subnet too small for the nodes", "workers: 2\n    cni: static", "workers: 16\n    cni: static\n    podSubnet: 10.0.0.0/20"},
+		{
+			"Service subnet too small for more",
+			"    cni: static\n  components:\n    - name: metallb\n      version: v0.15.2\n      namespace: metallb-system\n      values:\n        speaker: {frr: {enabled: false}}\n  loadBalancer: {}",
+			"    cni: static\n    serviceSubnet: 10.97.0.0/24\n  components:\n    - name: metallb\n      version: v0.15.2\n      namespace: metallb-system\n      values:\n        speaker: {frr: {enabled: false}}\n  loadBalancer: {poolSize: 400, moreServices: 300}",
+		},
 		{"bad CIDR", "    cni: static", "    cni: static\n    podSubnet: 10.244.0.0"},
 		{"IPv6 CIDR", "    cni: static", "    cni: static\n    podSubnet: fd00::/64"},
 		{"host bits", "    cni: static", "    cni: static\n    podSubnet: 10.244.1.0/16"},

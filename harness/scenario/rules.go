@@ -43,7 +43,7 @@ func rules(known Options) map[string]rule {
 		// One worker would be announcer and only backend: nothing could be off its announcer.
 		"spec.cluster.workers":                     between(2, 120),
 		"spec.cluster.cni":                         {oneOf: []string{string(CNIStatic), string(CNICilium)}},
-		"spec.cluster.podSubnet":                   {pattern: cidrPattern, check: checkCIDR(8, 20)},
+		"spec.cluster.podSubnet":                   {pattern: cidrPattern, check: checkCIDR(8, smallestPods)},
 		"spec.cluster.serviceSubnet":               {pattern: cidrPattern, check: checkCIDR(12, 24)},
 		"spec.components":                          {minItems: 1},
 		"spec.components[].name":                   {maxLength: 53, pattern: kebabPattern, check: checkKebab},

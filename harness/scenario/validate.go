@@ -14,6 +14,7 @@ import (
 // validate finds what no field shows alone. The defaults must be filled in.
 func (l *loader) validate(s *Scenario) {
 	l.subnets(s.Spec.Cluster)
+	l.room(s.Spec)
 	l.dataPlane(s.Spec)
 	l.loadBalancer(s.Spec.LoadBalancer)
 	l.expectations(s.Spec.Expect, "spec")
@@ -67,6 +68,26 @@ func (l *loader) loadBalancer(b LoadBalancer) {
 			l.report(at, fmt.Sprintf("spec.loadBalancer.moreServices: %d Services beside those under test need %d addresses, and the pool has %d", b.MoreServices, need, b.PoolSize),
 				fmt.Sprintf("write poolSize: %d", need))
 		}
+	}
+}
+
+// serviceMargin is how many addresses of the Service subnet are not more Services': those
+// of the Services under test, of the cluster's own and of its components.
+const serviceMargin = 32
+
+// smallestPods is the smallest pod subnet, in bits: what is smaller has been refused.
+const smallestPods = 20
+
+// room refuses networks that are too small for the nodes and Services: each node gets a
+// /24 of the pod subnet, as the controller manager and the netns provider cut it.
+func (l *loader) room(s Spec) {
+	pods, err := netip.ParsePrefix(s.Cluster.PodSubnet)
+	if at := l.at["spec.cluster.podSubnet"]; err == nil && at != nil && pods.Bits() <= smallestPods && s.Cluster.Workers+1 > 1<<(24-pods.Bits()) {
+		l.report(at, fmt.Sprintf("spec.cluster.podSubnet: %d nodes do not fit, each takes a /24", s.Cluster.Workers+1), "choose a larger network, such as a /16")
+	}
+	services, err := netip.ParsePrefix(s.Cluster.ServiceSubnet)
+	if at := l.at["spec.cluster.serviceSubnet"]; err == nil && at != nil && s.LoadBalancer.MoreServices+serviceMargin > 1<<(32-services.Bits()) {
+		l.report(at, fmt.Sprintf("spec.cluster.serviceSubnet: %d more Services do not fit", s.LoadBalancer.MoreServices), "choose a larger network, such as a /16")
 	}
 }
 

@@ -48,6 +48,7 @@ const (
 func observations() map[string]func(context.Context, *Site, *journal.Observation, scenario.Limits) error {
 	return map[string]func(context.Context, *Site, *journal.Observation, scenario.Limits) error{
 		journal.ObsARP:          observeARP,
+		journal.ObsMore:         observeMore,
 		journal.ObsAnnouncement: observeAnnouncement,
 		journal.ObsTraffic:      observeTraffic,
 		journal.ObsReplyPath:    observeReplyPath,
@@ -112,6 +113,24 @@ func observeARP(ctx context.Context, s *Site, o *journal.Observation, limits sce
 		return err
 	}
 	return s.sweep(ctx, o, journal.StreamARP, targets, limits.ARPProbes, limits.ARPInterval.D())
+}
+
+// moreProbes is as in a real scenario (package observe).
+const moreProbes = 20
+
+// observeMore asks for the VIPs of the Services beside those under test.
+func observeMore(ctx context.Context, s *Site, o *journal.Observation, limits scenario.Limits) error {
+	var targets []journal.Target
+	for i, vip := range s.more {
+		targets = append(targets, journal.Target{Service: fmt.Sprintf("more-%d", i), Kind: journal.TargetVIP, Address: vip.String(), Stream: journal.StreamARP})
+	}
+	for _, n := range s.nodes {
+		targets = append(targets, journal.Target{Kind: journal.TargetNodeAddress, Address: n.Address.String(), Node: n.Name, Stream: journal.StreamARP})
+	}
+	if err := o.Write(journal.KindPaths, journal.Paths{Targets: targets}); err != nil {
+		return err
+	}
+	return s.sweep(ctx, o, journal.StreamARP, targets, moreProbes, limits.ARPInterval.D())
 }
 
 // sweep asks for targets from the observer.

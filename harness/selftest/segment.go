@@ -5,6 +5,7 @@ package selftest
 
 import (
 	"context"
+	"errors"
 	"net/netip"
 	"sync/atomic"
 
@@ -96,6 +97,23 @@ func segmentWorlds() []World {
 			Want: map[string]string{"single-responder": codeOK, "no-endpoint-not-announced": "responders=1"},
 		},
 		{
+			Name: "many-vips", Truth: "the workers answer in turns for the VIPs of five more Services",
+			Spec: crowded, Build: crowd(nil), Want: map[string]string{"more-vips-answered": codeOK},
+		},
+		{
+			Name: "many-vips-doubled", Truth: "for one of five more VIPs another node answers as well",
+			Spec:  crowded,
+			Build: crowd(func(s *Site) error { return answer(s.nodes[0].Host, s.more[1], nil) }), Want: map[string]string{"more-vips-answered": "responders=2"},
+		},
+		{
+			Name: "many-vips-lagging", Truth: "for one of five more VIPs one broadcast in four is answered",
+			Spec: crowded, Build: func(_ context.Context, s *Site) error {
+				s.more = append(s.more, moreVIP(0))
+				return errors.Join(answer(s.nodes[1].Host, s.more[0], world.Every(4)), s.join(4))
+			},
+			Want: map[string]string{"more-vips-answered": "unanswered"},
+		},
+		{
 			Name: "first-announced", Truth: "a node begins to answer after ten broadcasts, and announces the VIP",
 			Build: begins(true), Want: map[string]string{"gratuitous-on-takeover": codeOK},
 		},
@@ -181,9 +199,46 @@ func announced(more func(*Site, *service) error) func(context.Context, *Site) er
 	}
 }
 
+// moreVIPs is how many Services the worlds about that have beside those under test.
+const moreVIPs = 5
+
+func crowded(sc *scenario.Scenario) {
+	sc.Spec.LoadBalancer.MoreServices, sc.Spec.LoadBalancer.PoolSize = moreVIPs, 7+moreVIPs
+}
+
+func moreVIP(i int) netip.Addr { return segmentAddr(byte(150 + i)) }
+
+// join gives the site n more VIPs, which the workers answer for in turns.
+func (s *Site) join(n int) error {
+	for range n {
+		vip := moreVIP(len(s.more))
+		if err := answer(s.workers()[len(s.more)%2].Host, vip, nil); err != nil {
+			return err
+		}
+		s.more = append(s.more, vip)
+	}
+	return nil
+}
+
+// crowd is a site with more VIPs, changed by more.
+func crowd(more func(*Site) error) func(context.Context, *Site) error {
+	return func(_ context.Context, s *Site) error {
+		err := s.join(moreVIPs)
+		if err == nil && more != nil {
+			err = more(s)
+		}
+		return err
+	}
+}
+
 // also makes a host answer for a Service.
 func also(h *world.Host, svc *service, answers func(int) bool) error {
-	_, err := h.Respond(world.Script{Addresses: []netip.Addr{svc.vip}, Answers: answers})
+	return answer(h, svc.vip, answers)
+}
+
+// answer makes a host answer for an address.
+func answer(h *world.Host, vip netip.Addr, answers func(int) bool) error {
+	_, err := h.Respond(world.Script{Addresses: []netip.Addr{vip}, Answers: answers})
 	return err
 }
 

@@ -41,6 +41,7 @@ type Site struct {
 	nodes            []*world.Node
 	pods             []*world.Pod // two on each worker, once they are there
 	services         []*service
+	more             []netip.Addr   // VIPs of Services beside those under test
 	keepNeighbours   bool           // do not drop what the client has learned before traffic
 	before           []func() error // run once the observer's socket is open, before it asks
 	outsideOnly      bool           // nodes serve no VIP to clients on themselves and in their pods
