@@ -16,6 +16,7 @@ import (
 	"time"
 
 	"github.com/stretchr/testify/require"
+	"golang.org/x/sys/unix"
 )
 
 func TestFindNamesTheNextStep(t *testing.T) {
@@ -156,4 +157,41 @@ func TestAwaitReportsAnEarlyEnd(t *testing.T) {
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
 	require.ErrorIs(t, places{run: t.TempDir()}.await(ctx, time.Minute, nil), context.Canceled)
+}
+
+// A daemon that was killed while it started a container leaves a shim that the next one
+// does not know.
+func TestTidyEndsShims(t *testing.T) {
+	p := places{run: t.TempDir(), data: t.TempDir()}
+	bash, err := exec.LookPath("bash")
+	require.NoError(t, err)
+	program, err := os.ReadFile(bash)
+	require.NoError(t, err)
+	shim := filepath.Join(t.TempDir(), "containerd-shim-runc-v2")
+	require.NoError(t, os.WriteFile(shim, program, 0o755))
+	start := func(socket string) *exec.Cmd {
+		cmd := exec.Command(shim, "-c", "sleep 1000 & echo; wait", "-address", socket)
+		out, err := cmd.StdoutPipe()
+		require.NoError(t, err)
+		require.NoError(t, cmd.Start())
+		t.Cleanup(func() {
+			for _, pid := range append(childrenOf(cmd.Process.Pid), cmd.Process.Pid) {
+				_ = unix.Kill(pid, unix.SIGKILL)
+			}
+			_ = cmd.Wait()
+		})
+		_, err = out.Read(make([]byte, 1)) // its child runs
+		require.NoError(t, err)
+		return cmd
+	}
+	ours, others := start(filepath.Join(p.execRoot(), "containerd", "containerd.sock")), start("/run/containerd/containerd.sock")
+	container := childrenOf(ours.Process.Pid)
+	require.Len(t, container, 1)
+	require.True(t, p.orphaned())
+	require.NoError(t, p.tidy(t.Context()))
+	require.Error(t, ours.Wait(), "it was killed")
+	require.False(t, p.orphaned())
+	require.Eventually(t, func() bool { _, err := startTime(container[0]); return err != nil }, 5*time.Second, 10*time.Millisecond)
+	_, err = startTime(others.Process.Pid)
+	require.NoError(t, err, "another daemon's is left alone")
 }

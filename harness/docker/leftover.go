@@ -19,12 +19,18 @@ import (
 
 // tidy removes what a dead daemon left, so that the next one starts: files that
 // name a dead process, sockets nobody listens on. A containerd that outlived its
-// dockerd is ended: the next one starts its own, and containers of the dead daemon
-// are ended by the new one. It must only run while our dockerd does not.
+// dockerd is ended: the next one starts its own. So are the containers of the dead daemon
+// with their shims: the new one ends those it knows, and one that the old daemon was just
+// starting it does not know. It must only run while our dockerd does not.
 func (p places) tidy(ctx context.Context) error {
 	if c, ok := p.containerd(); ok {
 		if err := c.end(ctx, 10*time.Second); err != nil {
 			return fmt.Errorf("end leftover containerd: %w", err)
+		}
+	}
+	for _, s := range p.shims() {
+		if err := endShim(s); err != nil {
+			return fmt.Errorf("end leftover container: %w", err)
 		}
 	}
 	stale := []string{

@@ -131,18 +131,58 @@ func (p places) containerd() (process, bool) {
 	return lookup(pid, "containerd", filepath.Join(p.execRoot(), "containerd"))
 }
 
-// orphaned says whether containers of a killed daemon still run: each has a shim,
-// which names the containerd it belongs to.
-func (p places) orphaned() bool {
-	dirs, _ := filepath.Glob("/proc/[0-9]*")
-	for _, dir := range dirs {
-		pid, err := strconv.Atoi(filepath.Base(dir))
+// orphaned says whether containers of a killed daemon still run.
+func (p places) orphaned() bool { return len(p.shims()) > 0 }
+
+// shims finds the shims of our daemon's containers. Each container has one, which names
+// the containerd it belongs to.
+func (p places) shims() []process {
+	var out []process
+	for _, pid := range pids() {
+		if s, ok := lookup(pid, "containerd-shim-runc-v2", filepath.Join(p.execRoot(), "containerd")+"/"); ok {
+			out = append(out, s)
+		}
+	}
+	return out
+}
+
+// endShim kills a shim and what it has started. A container's other processes end with
+// its first.
+func endShim(s process) error {
+	var errs []error
+	for _, pid := range append(childrenOf(s.PID), s.PID) {
+		if err := unix.Kill(pid, unix.SIGKILL); err != nil && !errors.Is(err, unix.ESRCH) {
+			errs = append(errs, fmt.Errorf("signal process %d: %w", pid, err))
+		}
+	}
+	return errors.Join(errs...)
+}
+
+// childrenOf lists the processes whose parent is pid.
+func childrenOf(pid int) []int {
+	var out []int
+	for _, child := range pids() {
+		stat, err := os.ReadFile(filepath.Join("/proc", strconv.Itoa(child), "stat"))
 		if err != nil {
 			continue
 		}
-		if _, ok := lookup(pid, "containerd-shim-runc-v2", filepath.Join(p.execRoot(), "containerd")+"/"); ok {
-			return true
+		// The second field, the name, may hold spaces and brackets.
+		fields := bytes.Fields(stat[bytes.LastIndexByte(stat, ')')+1:])
+		if len(fields) > 1 && string(fields[1]) == strconv.Itoa(pid) {
+			out = append(out, child)
 		}
 	}
-	return false
+	return out
+}
+
+// pids lists this machine's processes.
+func pids() []int {
+	var out []int
+	dirs, _ := filepath.Glob("/proc/[0-9]*")
+	for _, dir := range dirs {
+		if pid, err := strconv.Atoi(filepath.Base(dir)); err == nil {
+			out = append(out, pid)
+		}
+	}
+	return out
 }
