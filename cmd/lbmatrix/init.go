@@ -108,7 +108,7 @@ func initialFiles(from, name string) ([]written, error) {
 // writeNew writes all files or none: what is there is the user's.
 func writeNew(dir string, files []written) error {
 	if info, err := os.Stat(dir); err != nil || !info.IsDir() {
-		return fmt.Errorf("init: --dir %s is no folder", dir)
+		return fmt.Errorf("init: --dir %s is no folder: give that of a repository, or make one (git init %s)", dir, dir)
 	}
 	var there []string
 	for _, f := range files {
