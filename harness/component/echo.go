@@ -27,6 +27,7 @@ const (
 	EchoSticky    = "echo-sticky"  // externalTrafficPolicy Cluster, sessionAffinity ClientIP
 	EchoIdle      = "echo-idle"    // externalTrafficPolicy Local, no endpoint: nobody may announce it
 	EchoMore      = "echo-more-"   // begins the names of Services beside those under test
+	moreName      = "echo-more"    // the Deployment behind them
 	PortHTTP      = "http"
 	PortUDP       = "udp"
 
@@ -61,7 +62,7 @@ func (e *Echo) ApplyBackend(ctx context.Context) error {
 	if _, err := e.Client.CoreV1().Namespaces().Create(ctx, ns, metav1.CreateOptions{}); err != nil && !apierrors.IsAlreadyExists(err) {
 		return fmt.Errorf("create namespace %s: %w", EchoNamespace, err)
 	}
-	if err := e.applyDeployment(ctx); err != nil {
+	if err := e.applyDeployment(ctx, e.deployment(EchoName, e.Replicas)); err != nil {
 		return fmt.Errorf("apply deployment %s: %w", EchoName, err)
 	}
 	return nil
@@ -86,13 +87,21 @@ func (e *Echo) ApplyServices(ctx context.Context) error {
 // without the requests waiting for one another.
 const moreAtOnce = 8
 
-// ApplyMore makes n Services of policy Cluster beside those under test.
+// ApplyMore makes n Services of policy Cluster beside those under test, with four backends
+// of their own: those of the Services under test are as many as there are workers, and
+// what a thousand Services have each of is rules on every node.
 func (e *Echo) ApplyMore(ctx context.Context, n int) error {
+	if err := e.applyDeployment(ctx, e.deployment(moreName, defaultReplicas)); err != nil {
+		return fmt.Errorf("apply deployment %s: %w", moreName, err)
+	}
+	if err := WaitDeployment(ctx, e.Client, EchoNamespace, moreName, e.Progress); err != nil {
+		return err
+	}
 	g, ctx := errgroup.WithContext(ctx)
 	g.SetLimit(moreAtOnce)
 	for i := range n {
 		s := echoService(fmt.Sprintf("%s%04d", EchoMore, i+1), corev1.ServiceExternalTrafficPolicyCluster)
-		s.Labels[moreLabel] = "true"
+		s.Labels[moreLabel], s.Spec.Selector = "true", map[string]string{appLabel: moreName}
 		g.Go(func() error {
 			if err := e.applyService(ctx, s); err != nil {
 				return fmt.Errorf("apply service %s: %w", s.Name, err)
@@ -108,9 +117,8 @@ func (e *Echo) WaitReady(ctx context.Context) error {
 	return WaitDeployment(ctx, e.Client, EchoNamespace, EchoName, e.Progress)
 }
 
-func (e *Echo) applyDeployment(ctx context.Context) error {
+func (e *Echo) applyDeployment(ctx context.Context, d *appsv1.Deployment) error {
 	client := e.Client.AppsV1().Deployments(EchoNamespace)
-	d := e.deployment()
 	_, err := client.Create(ctx, d, metav1.CreateOptions{})
 	if !apierrors.IsAlreadyExists(err) {
 		return err
@@ -141,24 +149,25 @@ func labels() map[string]string {
 
 // deployment spreads the pods evenly over the workers, for checks need to know which
 // nodes hold a backend.
-func (e *Echo) deployment() *appsv1.Deployment {
-	replicas := e.Replicas
+func (e *Echo) deployment(name string, replicas int32) *appsv1.Deployment {
 	if replicas == 0 {
 		replicas = defaultReplicas
 	}
-	selector := &metav1.LabelSelector{MatchLabels: map[string]string{appLabel: EchoName}}
+	all := labels()
+	all[appLabel] = name
+	selector := &metav1.LabelSelector{MatchLabels: map[string]string{appLabel: name}}
 	field := func(name, path string) corev1.EnvVar {
 		return corev1.EnvVar{Name: name, ValueFrom: &corev1.EnvVarSource{FieldRef: &corev1.ObjectFieldSelector{FieldPath: path}}}
 	}
 	grace := int64(1)
 	honor := corev1.NodeInclusionPolicyHonor
 	return &appsv1.Deployment{
-		ObjectMeta: metav1.ObjectMeta{Name: EchoName, Namespace: EchoNamespace, Labels: labels()},
+		ObjectMeta: metav1.ObjectMeta{Name: name, Namespace: EchoNamespace, Labels: all},
 		Spec: appsv1.DeploymentSpec{
 			Replicas: &replicas,
 			Selector: selector,
 			Template: corev1.PodTemplateSpec{
-				ObjectMeta: metav1.ObjectMeta{Labels: labels()},
+				ObjectMeta: metav1.ObjectMeta{Labels: all},
 				Spec: corev1.PodSpec{
 					TerminationGracePeriodSeconds: &grace,
 					// The control plane is tainted: without this its empty domain would

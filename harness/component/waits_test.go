@@ -153,6 +153,12 @@ func TestMoreServices(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		c := fake.NewClientset()
 		e := &component.Echo{Client: c, Image: "probe:1"}
+		c.PrependReactor("get", "deployments", func(ktesting.Action) (bool, runtime.Object, error) { // as the controllers would leave it
+			four := int32(4)
+			return true, &appsv1.Deployment{
+				Spec: appsv1.DeploymentSpec{Replicas: &four}, Status: appsv1.DeploymentStatus{Replicas: 4, UpdatedReplicas: 4, ReadyReplicas: 4},
+			}, nil
+		})
 		for range 2 { // the second time everything is updated
 			require.NoError(t, e.ApplyMore(t.Context(), 20))
 		}
@@ -163,6 +169,7 @@ func TestMoreServices(t *testing.T) {
 		require.NoError(t, e.ApplyServices(t.Context())) // they are not counted
 		for i, s := range list.Items {
 			require.True(t, strings.HasPrefix(s.Name, component.EchoMore), s.Name)
+			require.Equal(t, map[string]string{"app.kubernetes.io/name": "echo-more"}, s.Spec.Selector, "backends of their own")
 			if i < 19 {
 				s.Status.LoadBalancer.Ingress = []corev1.LoadBalancerIngress{{IP: fmt.Sprintf("192.0.2.%d", i+1)}}
 				_, err := services.UpdateStatus(t.Context(), &s, metav1.UpdateOptions{})

@@ -21,8 +21,8 @@ const (
 	// InotifyPerNode is how many inotify instances the systemd, kubelet and containerd of
 	// a node take, with the pods that a scenario has.
 	InotifyPerNode = 40
-	// InotifyPerNamespaceNode is what the kube-proxy and the speaker of a node do that is a
-	// namespace: they watch their configuration.
+	// InotifyPerNamespaceNode is what a node that is a namespace takes: its kube-proxy watches
+	// its configuration. One is to spare.
 	InotifyPerNamespaceNode = 2
 	// InotifyLimit is the limit that kind's documentation recommends for several nodes.
 	InotifyLimit = 512

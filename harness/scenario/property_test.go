@@ -73,6 +73,7 @@ func drawScenario(t *rapid.T) *scenario.Scenario {
 		PodSubnet:             rapid.SampledFrom([]string{"", "10.0.0.0/16", "192.168.0.0/20"}).Draw(t, "podSubnet"),
 		ControlPlaneAnnounces: rapid.Bool().Draw(t, "announces"),
 	}
+	p.Backend.Replicas = rapid.IntRange(p.Cluster.Workers, 120).Draw(t, "replicas")
 	for _, name := range rapid.SliceOfNDistinct(kebab, 1, 3, rapid.ID).Draw(t, "components") {
 		p.Components = append(p.Components, scenario.Component{
 			Name: name, Version: "v0.15.2", Namespace: kebab.Draw(t, "namespace"), Values: drawValues(t, 3),

@@ -52,7 +52,7 @@ func rules(known Options) map[string]rule {
 		"spec.components[].valuesFile":             {pattern: filePattern, check: checkFile},
 		"spec.loadBalancer.poolSize":               between(leastPool, 1100),
 		"spec.loadBalancer.moreServices":           between(0, 1000),
-		"spec.backend.replicas":                    between(2, 50),
+		"spec.backend.replicas":                    between(2, 120),
 		"spec.limits.arpProbes":                    between(5, 1000),
 		"spec.limits.arpInterval":                  {shortest: time.Millisecond, longest: 5 * time.Second},
 		"spec.limits.stableFor":                    {shortest: 100 * time.Millisecond, longest: 10 * time.Minute},

@@ -114,12 +114,12 @@ type Component struct {
 type LoadBalancer struct {
 	PoolSize int `yaml:"poolSize,omitempty" json:"poolSize,omitempty" jsonschema:"addresses in the pool, 7 to 1100, default 10; one for each Service and one that stays free; carved out of the segment away from every address in use"`
 	// MoreServices are what a load balancer carries beside the Services under test.
-	MoreServices int `yaml:"moreServices,omitempty" json:"moreServices,omitempty" jsonschema:"Services of type LoadBalancer beside those under test, with the same backends, 0 (default) to 1000; each is asked for in a sweep of its own"`
+	MoreServices int `yaml:"moreServices,omitempty" json:"moreServices,omitempty" jsonschema:"Services of type LoadBalancer beside those under test, with four backends of their own, 0 (default) to 1000; each is asked for in a sweep of its own"`
 }
 
 // Backend is the workload behind the Services.
 type Backend struct {
-	Replicas int `yaml:"replicas,omitempty" json:"replicas,omitempty" jsonschema:"pods behind each Service, 2 to 50, default 4, spread over the workers"`
+	Replicas int `yaml:"replicas,omitempty" json:"replicas,omitempty" jsonschema:"pods behind each Service, 2 to 120, default 4, spread over the workers; one for each of them at least"`
 }
 
 // Limits are what the checks allow. Latency limits are ratios to the NodePort path

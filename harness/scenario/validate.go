@@ -17,6 +17,7 @@ func (l *loader) validate(s *Scenario) {
 	l.room(s.Spec)
 	l.dataPlane(s.Spec)
 	l.loadBalancer(s.Spec.LoadBalancer)
+	l.backends(s.Spec)
 	l.expectations(s.Spec.Expect, "spec")
 	if at := l.at["spec.mutations"]; unhealthy(s.Spec) && len(s.Spec.Mutations) > 0 && at != nil {
 		l.report(at, "spec.mutations: a known-bad scenario (spec.expect) has no healthy baseline to break", "make two scenarios of it")
@@ -68,6 +69,15 @@ func (l *loader) loadBalancer(b LoadBalancer) {
 			l.report(at, fmt.Sprintf("spec.loadBalancer.moreServices: %d Services beside those under test need %d addresses, and the pool has %d", b.MoreServices, need, b.PoolSize),
 				fmt.Sprintf("write poolSize: %d", need))
 		}
+	}
+}
+
+// backends refuses fewer pods than workers: whichever of them announces a VIP, one of its
+// backends must be there, and others elsewhere.
+func (l *loader) backends(s Spec) {
+	if at := l.at["spec.cluster.workers"]; at != nil && s.Backend.Replicas < s.Cluster.Workers {
+		l.report(at, fmt.Sprintf("spec.cluster.workers: %d workers and %d backends, and each worker needs one", s.Cluster.Workers, s.Backend.Replicas),
+			fmt.Sprintf("write spec.backend.replicas: %d", s.Cluster.Workers))
 	}
 }
 
