@@ -16,11 +16,11 @@ import (
 // Memory is where the running kernel tells of its memory.
 const Memory = "/proc/meminfo"
 
-// What a cluster of namespaces was measured to take (make evidence-scale), bytes: API
+// What a cluster of namespaces was measured to take (docs/running.md, Scale), bytes: API
 // server, etcd and MetalLB's controller, and the kube-proxy and speaker of a node.
 const (
 	MemoryPerControlPlane = 450 << 20
-	MemoryPerNode         = 60 << 20
+	MemoryPerNode         = 70 << 20
 )
 
 // What a cluster of containers is made for: a kubelet, a containerd and their images on
