@@ -174,19 +174,8 @@ func (w *worker) deploy(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	echo := w.echo
-	for _, step := range []func(context.Context) error{echo.WaitReady, echo.PinEverywhere, echo.ApplyServices} {
+	for _, step := range []func(context.Context) error{w.echo.WaitReady, w.echo.PinEverywhere} {
 		if err := step(ctx); err != nil {
-			return err
-		}
-	}
-	services, err := echo.WaitAssigned(ctx)
-	if err != nil {
-		if ctx.Err() != nil {
-			return err
-		}
-		// A Service without a VIP is for the checks to tell: vip-unassigned is a verdict.
-		if err := w.note("deploy", err.Error()); err != nil {
 			return err
 		}
 	}
@@ -201,6 +190,28 @@ func (w *worker) deploy(ctx context.Context) error {
 	}
 	if err := w.journal.Write(journal.KindTopology, w.env.Topology); err != nil {
 		return err
+	}
+	// One that cannot be asked may know them all the same: what comes of it the checks say.
+	if err := w.env.WaitSpeakers(ctx); err != nil {
+		if ctx.Err() != nil {
+			return err
+		}
+		if err := w.note("deploy", err.Error()); err != nil {
+			return err
+		}
+	}
+	if err := w.echo.ApplyServices(ctx); err != nil {
+		return err
+	}
+	services, err := w.echo.WaitAssigned(ctx)
+	if err != nil {
+		if ctx.Err() != nil {
+			return err
+		}
+		// A Service without a VIP is for the checks to tell: vip-unassigned is a verdict.
+		if err := w.note("deploy", err.Error()); err != nil {
+			return err
+		}
 	}
 	if err := w.firstAnswer(ctx, services[component.EchoCluster]); err != nil {
 		return err
