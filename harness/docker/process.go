@@ -135,15 +135,23 @@ func (p places) containerd() (process, bool) {
 func (p places) orphaned() bool { return len(p.shims()) > 0 }
 
 // shims finds the shims of our daemon's containers. Each container has one, which names
-// the containerd it belongs to.
+// the containerd it belongs to. A container of this machine may have a daemon at the same
+// path in its own file system: its processes are in a PID namespace of their own.
 func (p places) shims() []process {
 	var out []process
 	for _, pid := range pids() {
-		if s, ok := lookup(pid, "containerd-shim-runc-v2", filepath.Join(p.execRoot(), "containerd")+"/"); ok {
+		if s, ok := lookup(pid, "containerd-shim-runc-v2", filepath.Join(p.execRoot(), "containerd")+"/"); ok && samePIDs(pid) {
 			out = append(out, s)
 		}
 	}
 	return out
+}
+
+// samePIDs says whether a process is in this one's PID namespace.
+func samePIDs(pid int) bool {
+	ours, err := os.Readlink("/proc/self/ns/pid")
+	theirs, err2 := os.Readlink(filepath.Join("/proc", strconv.Itoa(pid), "ns/pid"))
+	return err == nil && err2 == nil && ours == theirs
 }
 
 // endShim kills a shim and what it has started. A container's other processes end with

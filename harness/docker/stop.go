@@ -38,7 +38,7 @@ func Stop(ctx context.Context, o Options) error {
 // stop runs under the lock.
 func (p places) stop(ctx context.Context, o Options) error {
 	if _, ok := p.daemon(); !ok && p.orphaned() {
-		// Only a daemon can end them in order: their networks and mounts go with them.
+		// A start ends them, and the daemon puts their networks and mounts in order.
 		fmt.Fprintln(o.Out, "containers of a killed daemon still run: starting it again to end them")
 		if err := p.start(ctx, o.Out); err != nil {
 			return fmt.Errorf("stop docker: %w", err)

@@ -21,15 +21,19 @@ import (
 )
 
 const (
-	// speakersWait bounds the wait for speakers that have caught up: it takes a second.
+	// speakersWait bounds the wait for speakers that have caught up: it takes a second, and
+	// speakersEach more for each node of a large cluster on one machine.
 	speakersWait = 20 * time.Second
+	speakersEach = 500 * time.Millisecond
+	// speakersAtOnce is how many speakers are asked at once: each is a process more.
+	speakersAtOnce = 8
 	// speakersQuiet is how many looks in a row must find that a speaker has handled nothing
 	// since the one before.
 	speakersQuiet = 3
 )
 
-// WaitSpeakers waits until every speaker has loaded its configuration and handles nothing
-// more: it knows the nodes then. One that handles a Service before it elects without their
+// WaitSpeakers waits until every speaker has loaded its configuration and, for some looks,
+// handles nothing more: then it has most likely handled the nodes. One that handles a Service before it elects without their
 // labels, and an excluded node that elects itself keeps the VIP: that a node becomes known
 // makes MetalLB look at no Service again (speaker/main.go, isNodeAvailableChanged, 0.15.2
 // and 0.16.1; seen once in four clusters). Who makes Services minutes after MetalLB never
@@ -39,9 +43,20 @@ func (e *Env) WaitSpeakers(ctx context.Context) error {
 	if err != nil {
 		return fmt.Errorf("list nodes: %w", err)
 	}
-	token := sync.OnceValues(func() (string, error) { return e.metricsToken(ctx) })
+	var once sync.Mutex
+	var bearer string // one that could not be had is asked for again
+	token := func() (string, error) {
+		once.Lock()
+		defer once.Unlock()
+		if bearer != "" {
+			return bearer, nil
+		}
+		var err error
+		bearer, err = e.metricsToken(ctx)
+		return bearer, err
+	}
 	handled := map[string]string{}
-	w := await.Wait{For: "the speakers to have caught up", Within: speakersWait, InARow: speakersQuiet}
+	w := await.Wait{For: "the speakers to have caught up", Within: speakersWait + time.Duration(len(nodes))*speakersEach, InARow: speakersQuiet}
 	return await.Until(ctx, w, func(ctx context.Context) (bool, string, error) {
 		pods, err := e.Kube.CoreV1().Pods(e.MetalLB).List(ctx, metav1.ListOptions{LabelSelector: "app.kubernetes.io/component=speaker"})
 		if err != nil {
@@ -61,6 +76,7 @@ func (e *Env) WaitSpeakers(ctx context.Context) error {
 func (e *Env) handled(ctx context.Context, nodes []cluster.Node, pods []corev1.Pod, token func() (string, error)) (map[string]string, error) {
 	found := make([]string, len(pods))
 	g, ctx := errgroup.WithContext(ctx)
+	g.SetLimit(speakersAtOnce)
 	for i, p := range pods {
 		at := slices.IndexFunc(nodes, func(n cluster.Node) bool { return n.Name() == p.Spec.NodeName })
 		if at < 0 {

@@ -78,8 +78,13 @@ func changes() []change {
 			"    cni: static\n  components:\n    - name: metallb\n      version: v0.15.2\n      namespace: metallb-system\n      values:\n        speaker: {frr: {enabled: false}}\n  loadBalancer: {}",
 			"    cni: static\n    serviceSubnet: 10.97.0.0/24\n  components:\n    - name: metallb\n      version: v0.15.2\n      namespace: metallb-system\n      values:\n        speaker: {frr: {enabled: false}}\n  loadBalancer: {poolSize: 400, moreServices: 300}",
 		},
+		{
+			"fewer backends than workers", "proxy: iptables\n  cluster:\n    kubernetes: v1.35.4\n    workers: 2",
+			"proxy: iptables\n  backend:\n    replicas: 2\n  cluster:\n    kubernetes: v1.35.4\n    workers: 3",
+		},
 		{"bad CIDR", "    cni: static", "    cni: static\n    podSubnet: 10.244.0.0"},
 		{"IPv6 CIDR", "    cni: static", "    cni: static\n    podSubnet: fd00::/64"},
+		{"IPv6 Service CIDR", "    cni: static", "    cni: static\n    serviceSubnet: fd00:10:96::/112"},
 		{"host bits", "    cni: static", "    cni: static\n    podSubnet: 10.244.1.0/16"},
 		{"small CIDR", "    cni: static", "    cni: static\n    podSubnet: 10.244.1.0/24"},
 		{"loopback CIDR", "    cni: static", "    cni: static\n    podSubnet: 127.0.0.0/16"},

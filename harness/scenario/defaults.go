@@ -24,7 +24,7 @@ func (s *Scenario) SetDefaults() {
 	p.Cluster.PodSubnet = cmp.Or(p.Cluster.PodSubnet, defaultPodSubnet)
 	p.Cluster.ServiceSubnet = cmp.Or(p.Cluster.ServiceSubnet, defaultServiceSubnet)
 	p.LoadBalancer.PoolSize = cmp.Or(p.LoadBalancer.PoolSize, 10)
-	p.Backend.Replicas = cmp.Or(p.Backend.Replicas, 4)
+	p.Backend.Replicas = cmp.Or(p.Backend.Replicas, max(4, min(p.Cluster.Workers, mostBackends)))
 	p.Limits.setDefaults()
 }
 

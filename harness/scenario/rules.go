@@ -44,7 +44,7 @@ func rules(known Options) map[string]rule {
 		"spec.cluster.workers":                     between(2, 120),
 		"spec.cluster.cni":                         {oneOf: []string{string(CNIStatic), string(CNICilium)}},
 		"spec.cluster.podSubnet":                   {pattern: cidrPattern, check: checkCIDR(8, smallestPods)},
-		"spec.cluster.serviceSubnet":               {pattern: cidrPattern, check: checkCIDR(12, 24)},
+		"spec.cluster.serviceSubnet":               {pattern: cidrPattern, check: checkCIDR(12, smallestServices)},
 		"spec.components":                          {minItems: 1},
 		"spec.components[].name":                   {maxLength: 53, pattern: kebabPattern, check: checkKebab},
 		"spec.components[].version":                {pattern: versionPattern, check: checkVersion},
@@ -52,7 +52,7 @@ func rules(known Options) map[string]rule {
 		"spec.components[].valuesFile":             {pattern: filePattern, check: checkFile},
 		"spec.loadBalancer.poolSize":               between(leastPool, 1100),
 		"spec.loadBalancer.moreServices":           between(0, 1000),
-		"spec.backend.replicas":                    between(2, 120),
+		"spec.backend.replicas":                    between(2, mostBackends),
 		"spec.limits.arpProbes":                    between(5, 1000),
 		"spec.limits.arpInterval":                  {shortest: time.Millisecond, longest: 5 * time.Second},
 		"spec.limits.stableFor":                    {shortest: 100 * time.Millisecond, longest: 10 * time.Minute},
@@ -82,6 +82,9 @@ func rules(known Options) map[string]rule {
 		"spec.mutations[].expect[].consequences[]": checkID,
 	}
 }
+
+// mostBackends is as many as there may be workers.
+const mostBackends = 120
 
 // leastPool is an address for each of the six Services under test, and one that stays free.
 const leastPool = 7

@@ -119,7 +119,7 @@ type LoadBalancer struct {
 
 // Backend is the workload behind the Services.
 type Backend struct {
-	Replicas int `yaml:"replicas,omitempty" json:"replicas,omitempty" jsonschema:"pods behind each Service, 2 to 120, default 4, spread over the workers; one for each of them at least"`
+	Replicas int `yaml:"replicas,omitempty" json:"replicas,omitempty" jsonschema:"pods behind each Service, 2 to 120, spread over the workers, one for each of them at least; default 4, or as many as there are workers"`
 }
 
 // Limits are what the checks allow. Latency limits are ratios to the NodePort path

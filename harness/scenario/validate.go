@@ -75,9 +75,9 @@ func (l *loader) loadBalancer(b LoadBalancer) {
 // backends refuses fewer pods than workers: whichever of them announces a VIP, one of its
 // backends must be there, and others elsewhere.
 func (l *loader) backends(s Spec) {
-	if at := l.at["spec.cluster.workers"]; at != nil && s.Backend.Replicas < s.Cluster.Workers {
-		l.report(at, fmt.Sprintf("spec.cluster.workers: %d workers and %d backends, and each worker needs one", s.Cluster.Workers, s.Backend.Replicas),
-			fmt.Sprintf("write spec.backend.replicas: %d", s.Cluster.Workers))
+	if at := l.at["spec.backend.replicas"]; at != nil && s.Backend.Replicas < s.Cluster.Workers {
+		l.report(at, fmt.Sprintf("spec.backend.replicas: %d backends for %d workers, and each worker needs one", s.Backend.Replicas, s.Cluster.Workers),
+			fmt.Sprintf("write %d, or nothing", s.Cluster.Workers))
 	}
 }
 
@@ -85,18 +85,22 @@ func (l *loader) backends(s Spec) {
 // of the Services under test, of the cluster's own and of its components.
 const serviceMargin = 32
 
-// smallestPods is the smallest pod subnet, in bits: what is smaller has been refused.
-const smallestPods = 20
+// smallestPods and smallestServices are the smallest subnets, in bits: what is smaller has
+// been refused.
+const (
+	smallestPods     = 20
+	smallestServices = 24
+)
 
 // room refuses networks that are too small for the nodes and Services: each node gets a
 // /24 of the pod subnet, as the controller manager and the netns provider cut it.
 func (l *loader) room(s Spec) {
 	pods, err := netip.ParsePrefix(s.Cluster.PodSubnet)
-	if at := l.at["spec.cluster.podSubnet"]; err == nil && at != nil && pods.Bits() <= smallestPods && s.Cluster.Workers+1 > 1<<(24-pods.Bits()) {
+	if at := l.at["spec.cluster.podSubnet"]; err == nil && at != nil && pods.Addr().Is4() && pods.Bits() <= smallestPods && s.Cluster.Workers+1 > 1<<(24-pods.Bits()) {
 		l.report(at, fmt.Sprintf("spec.cluster.podSubnet: %d nodes do not fit, each takes a /24", s.Cluster.Workers+1), "choose a larger network, such as a /16")
 	}
 	services, err := netip.ParsePrefix(s.Cluster.ServiceSubnet)
-	if at := l.at["spec.cluster.serviceSubnet"]; err == nil && at != nil && s.LoadBalancer.MoreServices+serviceMargin > 1<<(32-services.Bits()) {
+	if at := l.at["spec.cluster.serviceSubnet"]; err == nil && at != nil && services.Addr().Is4() && services.Bits() <= smallestServices && s.LoadBalancer.MoreServices+serviceMargin > 1<<(32-services.Bits()) {
 		l.report(at, fmt.Sprintf("spec.cluster.serviceSubnet: %d more Services do not fit", s.LoadBalancer.MoreServices), "choose a larger network, such as a /16")
 	}
 }
