@@ -58,12 +58,20 @@ type Echo struct {
 
 // ApplyBackend makes the namespace and the Deployment. What exists is updated.
 func (e *Echo) ApplyBackend(ctx context.Context) error {
-	ns := &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: EchoNamespace, Labels: labels()}}
-	if _, err := e.Client.CoreV1().Namespaces().Create(ctx, ns, metav1.CreateOptions{}); err != nil && !apierrors.IsAlreadyExists(err) {
-		return fmt.Errorf("create namespace %s: %w", EchoNamespace, err)
+	if err := createNamespace(ctx, e.Client, EchoNamespace, labels()); err != nil {
+		return err
 	}
 	if err := e.applyDeployment(ctx, e.deployment(EchoName, e.Replicas)); err != nil {
 		return fmt.Errorf("apply deployment %s: %w", EchoName, err)
+	}
+	return nil
+}
+
+// createNamespace makes a namespace. One that is there stays as it is.
+func createNamespace(ctx context.Context, c kubernetes.Interface, name string, labels map[string]string) error {
+	ns := &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: name, Labels: labels}}
+	if _, err := c.CoreV1().Namespaces().Create(ctx, ns, metav1.CreateOptions{}); err != nil && !apierrors.IsAlreadyExists(err) {
+		return fmt.Errorf("create namespace %s: %w", name, err)
 	}
 	return nil
 }

@@ -117,9 +117,8 @@ const memberlistKey = 16
 // (internal/k8s CreateMlSecret); until it runs, kubelets try to mount what is not there,
 // in steps that grow to 16 s and more. One that is there stays.
 func (m *MetalLB) ApplyKey(ctx context.Context) error {
-	ns := &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: m.Namespace}}
-	if _, err := m.Client.CoreV1().Namespaces().Create(ctx, ns, metav1.CreateOptions{}); err != nil && !apierrors.IsAlreadyExists(err) {
-		return fmt.Errorf("create namespace %s: %w", m.Namespace, err)
+	if err := createNamespace(ctx, m.Client, m.Namespace, nil); err != nil {
+		return err
 	}
 	var key [memberlistKey]byte
 	_, _ = rand.Read(key[:]) // never fails

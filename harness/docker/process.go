@@ -52,16 +52,25 @@ func startTime(pid int) (uint64, error) {
 	return parseStart(stat)
 }
 
-// parseStart reads field 22; the second field, the name, may hold spaces and
-// brackets, so fields are counted from its end. State Z means the process is gone.
-func parseStart(stat []byte) (uint64, error) {
+// statFields are the fields of a stat from the third on. The second, the name, may hold
+// spaces and brackets, so they are counted from its end.
+func statFields(stat []byte) ([][]byte, error) {
 	end := bytes.LastIndexByte(stat, ')')
 	if end < 0 {
-		return 0, errors.New("malformed stat")
+		return nil, errors.New("malformed stat")
 	}
 	fields := bytes.Fields(stat[end+1:])
 	if len(fields) < 20 {
-		return 0, errors.New("short stat")
+		return nil, errors.New("short stat")
+	}
+	return fields, nil
+}
+
+// parseStart reads field 22. State Z means the process is gone.
+func parseStart(stat []byte) (uint64, error) {
+	fields, err := statFields(stat)
+	if err != nil {
+		return 0, err
 	}
 	if string(fields[0]) == "Z" {
 		return 0, errors.New("zombie")
@@ -174,9 +183,7 @@ func childrenOf(pid int) []int {
 		if err != nil {
 			continue
 		}
-		// The second field, the name, may hold spaces and brackets.
-		fields := bytes.Fields(stat[bytes.LastIndexByte(stat, ')')+1:])
-		if len(fields) > 1 && string(fields[1]) == strconv.Itoa(pid) {
+		if fields, err := statFields(stat); err == nil && string(fields[1]) == strconv.Itoa(pid) {
 			out = append(out, child)
 		}
 	}

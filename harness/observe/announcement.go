@@ -29,12 +29,9 @@ func observeAnnouncement(ctx context.Context, e *Env, o *journal.Observation) er
 	if err := o.Write(journal.KindObjects, objs); err != nil {
 		return err
 	}
-	speakers, err := e.Kube.CoreV1().Pods(e.MetalLB).List(ctx, metav1.ListOptions{LabelSelector: "app.kubernetes.io/component=speaker"})
+	speakers, err := e.speakers(ctx)
 	if err != nil {
-		return fmt.Errorf("list speakers: %w", err)
-	}
-	if len(speakers.Items) == 0 {
-		return fmt.Errorf("list speakers: no pod in namespace %s has the label app.kubernetes.io/component=speaker", e.MetalLB)
+		return err
 	}
 	nodes, err := e.Cluster.Nodes(ctx)
 	if err != nil {
@@ -42,7 +39,7 @@ func observeAnnouncement(ctx context.Context, e *Env, o *journal.Observation) er
 	}
 	// All speakers take the same one, and those that ask for none need none.
 	token := sync.OnceValues(func() (string, error) { return e.metricsToken(ctx) })
-	for _, p := range speakers.Items {
+	for _, p := range speakers {
 		if err := o.Write(journal.KindSpeakerMetrics, speakerMetrics(ctx, nodes, p, token)); err != nil {
 			return err
 		}

@@ -33,11 +33,11 @@ const (
 )
 
 // WaitSpeakers waits until every speaker has loaded its configuration and, for some looks,
-// handles nothing more: then it has most likely handled the nodes. One that handles a Service before it elects without their
-// labels, and an excluded node that elects itself keeps the VIP: that a node becomes known
-// makes MetalLB look at no Service again (speaker/main.go, isNodeAvailableChanged, 0.15.2
-// and 0.16.1; seen once in four clusters). Who makes Services minutes after MetalLB never
-// sees it; a harness that is quick does.
+// handles nothing more: then it has most likely handled the nodes. One that handles a
+// Service before them elects without their labels, and an excluded node that elects itself
+// keeps the VIP: that a node becomes known makes MetalLB look at no Service again
+// (speaker/main.go, isNodeAvailableChanged, 0.15.2 and 0.16.1; seen once in four clusters).
+// Who makes Services minutes after MetalLB never sees it; a harness that is quick does.
 func (e *Env) WaitSpeakers(ctx context.Context) error {
 	nodes, err := e.Cluster.Nodes(ctx)
 	if err != nil {
@@ -58,18 +58,30 @@ func (e *Env) WaitSpeakers(ctx context.Context) error {
 	handled := map[string]string{}
 	w := await.Wait{For: "the speakers to have caught up", Within: speakersWait + time.Duration(len(nodes))*speakersEach, InARow: speakersQuiet}
 	return await.Until(ctx, w, func(ctx context.Context) (bool, string, error) {
-		pods, err := e.Kube.CoreV1().Pods(e.MetalLB).List(ctx, metav1.ListOptions{LabelSelector: "app.kubernetes.io/component=speaker"})
-		if err != nil {
-			return false, "", fmt.Errorf("list speakers: %w", err)
-		}
-		now, err := e.handled(ctx, nodes, pods.Items, token)
+		pods, err := e.speakers(ctx)
 		if err != nil {
 			return false, "", err
 		}
-		quiet := len(now) > 0 && maps.Equal(now, handled) && !slices.Contains(slices.Collect(maps.Values(now)), notLoaded)
+		now, err := e.handled(ctx, nodes, pods, token)
+		if err != nil {
+			return false, "", err
+		}
+		quiet := maps.Equal(now, handled) && !slices.Contains(slices.Collect(maps.Values(now)), notLoaded)
 		handled = now
 		return quiet, fmt.Sprintf("handled so far: %v", now), nil
 	})
+}
+
+// speakers lists the speakers' pods. It is an error where there is none.
+func (e *Env) speakers(ctx context.Context) ([]corev1.Pod, error) {
+	list, err := e.Kube.CoreV1().Pods(e.MetalLB).List(ctx, metav1.ListOptions{LabelSelector: "app.kubernetes.io/component=speaker"})
+	if err != nil {
+		return nil, fmt.Errorf("list speakers: %w", err)
+	}
+	if len(list.Items) == 0 {
+		return nil, fmt.Errorf("list speakers: no pod in namespace %s has the label app.kubernetes.io/component=speaker", e.MetalLB)
+	}
+	return list.Items, nil
 }
 
 // handled reads from each speaker how many objects it has handled, by pod.

@@ -29,13 +29,8 @@ func (w *worker) deployMore(ctx context.Context) error {
 	}
 	note := map[string]any{"what": "more Services", "services": n, "appliedMS": time.Since(begin).Milliseconds()}
 	vips, err := w.echo.WaitMoreAssigned(ctx, n)
-	if ctx.Err() != nil {
-		return context.Cause(ctx)
-	}
-	if err != nil { // a Service without a VIP is for the check to tell
-		if err := w.note("deploy", err.Error()); err != nil {
-			return err
-		}
+	if err := w.noted(ctx, err); err != nil { // a Service without a VIP is for the check to tell
+		return err
 	}
 	note["assigned"], note["assignedMS"] = len(vips), time.Since(begin).Milliseconds()
 	var addrs []string

@@ -192,26 +192,16 @@ func (w *worker) deploy(ctx context.Context) error {
 		return err
 	}
 	// One that cannot be asked may know them all the same: what comes of it the checks say.
-	if err := w.env.WaitSpeakers(ctx); err != nil {
-		if ctx.Err() != nil {
-			return err
-		}
-		if err := w.note("deploy", err.Error()); err != nil {
-			return err
-		}
+	if err := w.noted(ctx, w.env.WaitSpeakers(ctx)); err != nil {
+		return err
 	}
 	if err := w.echo.ApplyServices(ctx); err != nil {
 		return err
 	}
 	services, err := w.echo.WaitAssigned(ctx)
-	if err != nil {
-		if ctx.Err() != nil {
-			return err
-		}
-		// A Service without a VIP is for the checks to tell: vip-unassigned is a verdict.
-		if err := w.note("deploy", err.Error()); err != nil {
-			return err
-		}
+	// A Service without a VIP is for the checks to tell: vip-unassigned is a verdict.
+	if err := w.noted(ctx, err); err != nil {
+		return err
 	}
 	if err := w.firstAnswer(ctx, services[component.EchoCluster]); err != nil {
 		return err
@@ -237,6 +227,15 @@ func (w *worker) announcers(ctx context.Context) ([]string, error) {
 		}
 	}
 	return names, nil
+}
+
+// noted notes what the deployment goes on without. What it failed with is returned where
+// ctx has ended.
+func (w *worker) noted(ctx context.Context, err error) error {
+	if err == nil || ctx.Err() != nil {
+		return err
+	}
+	return w.note("deploy", err.Error())
 }
 
 // note journals and tells what does not stop the scenario.
