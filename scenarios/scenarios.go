@@ -25,6 +25,7 @@ func Names() []string {
 	return []string{
 		"kube-proxy-iptables-metallb-l2",
 		"kube-proxy-nftables-metallb-l2",
+		"kube-proxy-iptables-dual-stack-metallb-l2",
 		"kube-proxy-ipvs-strictarp-metallb-l2",
 		"cilium-kpr-dsr-metallb-l2",
 		"cilium-kpr-snat-metallb-l2",

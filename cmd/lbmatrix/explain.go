@@ -40,7 +40,7 @@ func known() []string { return slices.Concat(judge.IDs(), scenarios.Names(), fau
 
 func (a *app) explain(id string) error {
 	if c, ok := judge.Lookup(id); ok {
-		fmt.Fprintf(a.stdout, "%s (check, family %s)\n  %s.\n\nWhy: %s\n\nHow: %s\n\nNeeds the observations: %s\nCodes: %s\n",
+		fmt.Fprintf(a.stdout, "%s (check, family %s)\n  %s.\n\nWhy: %s\n\nHow: %s\n\nNeeds the observations: %s\nCodes: %s; no-data when broken\n",
 			c.ID, c.Family, c.Title, c.Why, c.Method, strings.Join(c.Needs, ", "), strings.Join(c.Codes, ", "))
 		return nil
 	}

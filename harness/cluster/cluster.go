@@ -75,6 +75,7 @@ type Timing struct {
 	Name    string
 	Began   time.Time
 	Elapsed time.Duration
+	After   []string // the steps it waited for
 }
 
 // Segment is the L2 broadcast domain the nodes share, and the part of it that is
@@ -88,4 +89,7 @@ type Segment struct {
 	// Unassigned is an address of the subnet that nobody was given and that is
 	// outside the range: the negative control of an ARP sweep.
 	Unassigned netip.Addr
+	// Subnet6, First6 and Last6 are the same for IPv6; zero where there is none.
+	Subnet6       netip.Prefix
+	First6, Last6 netip.Addr
 }

@@ -26,6 +26,7 @@ const (
 	EchoNear      = "echo-near"    // externalTrafficPolicy Cluster, no backend but on the announcer
 	EchoSticky    = "echo-sticky"  // externalTrafficPolicy Cluster, sessionAffinity ClientIP
 	EchoIdle      = "echo-idle"    // externalTrafficPolicy Local, no endpoint: nobody may announce it
+	EchoSix       = "echo-six"     // externalTrafficPolicy Cluster, IPv6 alone
 	EchoMore      = "echo-more-"   // begins the names of Services beside those under test
 	moreName      = "echo-more"    // the Deployment behind them
 	PortHTTP      = "http"
@@ -53,6 +54,7 @@ type Echo struct {
 	Client   kubernetes.Interface
 	Image    string // the probe image, baked into the nodes
 	Replicas int32
+	Six      bool         // EchoSix is one of the Services
 	Progress func(string) // nil discards
 }
 
@@ -79,11 +81,15 @@ func createNamespace(ctx context.Context, c kubernetes.Interface, name string, l
 // ApplyServices makes the Services. With the backends ready before them, no endpoint
 // that appears on another node moves a VIP while it is announced for the first time.
 func (e *Echo) ApplyServices(ctx context.Context) error {
-	for _, s := range []*corev1.Service{
+	all := []*corev1.Service{
 		echoService(EchoCluster, corev1.ServiceExternalTrafficPolicyCluster),
 		echoService(EchoLocal, corev1.ServiceExternalTrafficPolicyLocal),
 		pinnedService(EchoRemote), pinnedService(EchoNear), stickyService(), idleService(),
-	} {
+	}
+	if e.Six {
+		all = append(all, sixService())
+	}
+	for _, s := range all {
 		if err := e.applyService(ctx, s); err != nil {
 			return fmt.Errorf("apply service %s: %w", s.Name, err)
 		}
@@ -222,6 +228,14 @@ func echoService(name string, policy corev1.ServiceExternalTrafficPolicy) *corev
 func stickyService() *corev1.Service {
 	s := echoService(EchoSticky, corev1.ServiceExternalTrafficPolicyCluster)
 	s.Spec.SessionAffinity = corev1.ServiceAffinityClientIP
+	return s
+}
+
+// sixService is EchoSix.
+func sixService() *corev1.Service {
+	s := echoService(EchoSix, corev1.ServiceExternalTrafficPolicyCluster)
+	one := corev1.IPFamilyPolicySingleStack
+	s.Spec.IPFamilyPolicy, s.Spec.IPFamilies = &one, []corev1.IPFamily{corev1.IPv6Protocol}
 	return s
 }
 

@@ -142,14 +142,19 @@ func (m *MetalLB) WaitReady(ctx context.Context) error {
 	return WaitDaemonSet(ctx, m.Client, m.Namespace, m.prefix()+"-speaker", m.Progress)
 }
 
-// ApplyPool makes first to last, both included, the addresses MetalLB assigns.
-func (m *MetalLB) ApplyPool(ctx context.Context, first, last netip.Addr) error {
-	return m.apply(ctx, poolResource(), "IPAddressPool", PoolName, map[string]any{
-		"addresses": []any{first.String() + "-" + last.String()}, "autoAssign": true,
-	})
+// Range is the addresses from First to Last, both included.
+type Range struct{ First, Last netip.Addr }
+
+// ApplyPool makes ranges the addresses MetalLB assigns: one, or one of each family.
+func (m *MetalLB) ApplyPool(ctx context.Context, ranges ...Range) error {
+	var addresses []any
+	for _, r := range ranges {
+		addresses = append(addresses, r.First.String()+"-"+r.Last.String())
+	}
+	return m.apply(ctx, poolResource(), "IPAddressPool", PoolName, map[string]any{"addresses": addresses, "autoAssign": true})
 }
 
-// ApplyAdvertisement makes the speakers announce the pool by ARP. nodes, when
+// ApplyAdvertisement makes the speakers announce the pool by ARP and NDP. nodes, when
 // given, are the only ones that may.
 func (m *MetalLB) ApplyAdvertisement(ctx context.Context, nodes ...string) error {
 	spec := map[string]any{"ipAddressPools": []any{PoolName}}

@@ -80,7 +80,7 @@ func TestReal(t *testing.T) {
 	require.NoError(t, err)
 	seg, err := c.Segment(t.Context())
 	require.NoError(t, err)
-	require.NoError(t, m.ApplyPool(t.Context(), seg.First, seg.Last))
+	require.NoError(t, m.ApplyPool(t.Context(), component.Range{First: seg.First, Last: seg.Last}))
 	require.NoError(t, m.ApplyAdvertisement(t.Context()))
 	progress("pool and advertisement applied")
 	require.NoError(t, m.WaitReady(t.Context()))

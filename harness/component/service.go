@@ -44,6 +44,9 @@ type Port struct {
 // carries the Services' events: the controller says there why it assigns nothing.
 func (e *Echo) WaitAssigned(ctx context.Context) (map[string]Service, error) {
 	names := []string{EchoCluster, EchoLocal, EchoRemote, EchoNear, EchoSticky, EchoIdle}
+	if e.Six {
+		names = append(names, EchoSix)
+	}
 	w := await.Wait{For: "VIPs for " + strings.Join(names, ", "), Within: assignWait, Changed: e.Progress}
 	found := map[string]Service{}
 	err := await.Until(ctx, w, func(ctx context.Context) (bool, string, error) {
@@ -70,14 +73,11 @@ func (e *Echo) WaitAssigned(ctx context.Context) (map[string]Service, error) {
 // server writes on the processors that the load balancer wants.
 const moreEvery = time.Second
 
-// moreWait is what each Service beside those under test adds to assignWait.
-const moreWait = 200 * time.Millisecond
-
 // WaitMoreAssigned waits until n Services beside those under test have an address, and
-// returns them in the order of their names. Past the time there is for that it returns
-// those that have one, and an error.
-func (e *Echo) WaitMoreAssigned(ctx context.Context, n int) ([]netip.Addr, error) {
-	w := await.Wait{For: fmt.Sprintf("VIPs for %d more Services", n), Within: assignWait + time.Duration(n)*moreWait, Every: moreEvery, Changed: e.Progress}
+// returns them in the order of their names. When they take longer than those under test may,
+// and within more, it returns those that have one, and an error.
+func (e *Echo) WaitMoreAssigned(ctx context.Context, n int, within time.Duration) ([]netip.Addr, error) {
+	w := await.Wait{For: fmt.Sprintf("VIPs for %d more Services", n), Within: assignWait + within, Every: moreEvery, Changed: e.Progress}
 	var vips []netip.Addr
 	err := await.Until(ctx, w, func(ctx context.Context) (bool, string, error) {
 		list, err := e.Client.CoreV1().Services(EchoNamespace).List(ctx, metav1.ListOptions{LabelSelector: moreLabel})
@@ -114,11 +114,12 @@ func readService(ctx context.Context, c kubernetes.Interface, name string) (Serv
 	return out, nil
 }
 
-// vipOf is the IPv4 address that a Service was assigned; none where it was not.
+// vipOf is the address of its first family that a Service was assigned; none where it was not.
 func vipOf(s corev1.Service) netip.Addr {
+	six := len(s.Spec.IPFamilies) > 0 && s.Spec.IPFamilies[0] == corev1.IPv6Protocol
 	var vip netip.Addr
 	for _, i := range s.Status.LoadBalancer.Ingress {
-		if a, err := netip.ParseAddr(i.IP); err == nil && a.Is4() {
+		if a, err := netip.ParseAddr(i.IP); err == nil && a.Is6() == six {
 			vip = a
 		}
 	}

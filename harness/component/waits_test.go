@@ -106,9 +106,9 @@ func TestPoolWaitsForTheWebhook(t *testing.T) {
 			return false, nil, nil
 		})
 		first, last := netip.MustParseAddr("172.20.7.240"), netip.MustParseAddr("172.20.7.249")
-		require.NoError(t, m.ApplyPool(t.Context(), first, last))
+		require.NoError(t, m.ApplyPool(t.Context(), component.Range{First: first, Last: last}))
 		require.Equal(t, 4, tries)
-		require.NoError(t, m.ApplyPool(t.Context(), first, last), "again: updated")
+		require.NoError(t, m.ApplyPool(t.Context(), component.Range{First: first, Last: last}), "again: updated")
 		list, err := dyn.Resource(pools()).List(t.Context(), metav1.ListOptions{})
 		require.NoError(t, err)
 		require.Len(t, list.Items, 1)
@@ -144,7 +144,7 @@ func TestPoolRefusedIsNotTriedAgain(t *testing.T) {
 		return true, nil, apierrors.NewBadRequest("admission webhook denied the request: overlaps")
 	})
 	begin := time.Now()
-	err := m.ApplyPool(t.Context(), netip.MustParseAddr("10.0.0.1"), netip.MustParseAddr("10.0.0.2"))
+	err := m.ApplyPool(t.Context(), component.Range{First: netip.MustParseAddr("10.0.0.1"), Last: netip.MustParseAddr("10.0.0.2")})
 	require.ErrorContains(t, err, "overlaps")
 	require.Less(t, time.Since(begin), 5*time.Second)
 }
@@ -176,14 +176,14 @@ func TestMoreServices(t *testing.T) {
 				require.NoError(t, err)
 			}
 		}
-		vips, err := e.WaitMoreAssigned(t.Context(), 20)
+		vips, err := e.WaitMoreAssigned(t.Context(), 20, time.Second)
 		require.ErrorContains(t, err, "19 of 20 have one")
 		require.Len(t, vips, 19, "those that have one")
 		last := list.Items[19]
 		last.Status.LoadBalancer.Ingress = []corev1.LoadBalancerIngress{{IP: "192.0.2.20"}}
 		_, err = services.UpdateStatus(t.Context(), &last, metav1.UpdateOptions{})
 		require.NoError(t, err)
-		vips, err = e.WaitMoreAssigned(t.Context(), 20)
+		vips, err = e.WaitMoreAssigned(t.Context(), 20, time.Second)
 		require.NoError(t, err)
 		require.Len(t, vips, 20)
 	})

@@ -11,6 +11,7 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"time"
 
 	"k8s.io/client-go/dynamic"
 
@@ -28,6 +29,10 @@ type Target struct {
 	Announcer func(ctx context.Context) (string, error)
 	// Services lists the Services under test as they are.
 	Services func(ctx context.Context) ([]journal.Service, error)
+	// Six names the IPv6 VIP.
+	Six func(ctx context.Context) (string, error)
+	// Programs is how long kube-proxy may wait before it writes a change.
+	Programs time.Duration
 	// Spare names an address of the pool that no Service has.
 	Spare func(ctx context.Context) (string, error)
 }
@@ -163,6 +168,17 @@ func kinds() []kind {
 			why: "a VIP is on the interface of a second machine, as after a keepalived that was not removed or an address that was set by hand: its " +
 				"kernel answers beside the speaker (metallb #2404)",
 			make: newVIPOnAnotherHost,
+		},
+		{
+			name: "ipv6-vip-on-another-host",
+			why: "the IPv6 VIP is on the interface of a second machine: its kernel answers neighbour solicitations beside the speaker. It was added " +
+				"without duplicate address detection, which would have found the speaker",
+			make: newIPv6VIPOnAnotherHost,
+		},
+		{
+			name: "ipv6-forwarding-off",
+			why:  "net.ipv6.conf.all.forwarding is 0 on every node: the IPv6 VIP is announced and what it attracts is dropped, while IPv4 works as ever",
+			make: newIPv6ForwardingOff,
 		},
 		{
 			name: "proxy-arp",

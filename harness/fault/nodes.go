@@ -44,5 +44,13 @@ func hasAddress(ctx context.Context, n cluster.Node, link, addr string) (bool, e
 	if err != nil {
 		return false, fmt.Errorf("list addresses of %s: %w", n.Name(), err)
 	}
-	return strings.Contains(out, " "+addr+"/32 "), nil
+	return strings.Contains(out, " "+addr+hostBits(addr)+" "), nil
+}
+
+// hostBits is the length of a prefix that is one address.
+func hostBits(addr string) string {
+	if strings.Contains(addr, ":") {
+		return "/128"
+	}
+	return "/32"
 }

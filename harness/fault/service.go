@@ -17,9 +17,9 @@ import (
 	"github.com/lbmatrix/lbmatrix/harness/journal"
 )
 
-// programmed is how long a change of a Service may take to reach the tables of every node:
-// kube-proxy collects changes for a second (minSyncPeriod), then writes.
-const programmed = 3 * time.Second
+// written is how long a change of a Service may take to reach the tables of every node once
+// kube-proxy may write it (Target.Programs).
+const written = 2 * time.Second
 
 func services(t Target, s journal.Service) dynamic.ResourceInterface {
 	return t.Dynamic.Resource(schema.GroupVersionResource{Version: "v1", Resource: "services"}).Namespace(s.Namespace)
@@ -35,7 +35,7 @@ func patch(ctx context.Context, t Target, s journal.Service, spec map[string]any
 		return fmt.Errorf("patch service %s: %w", s.Name, err)
 	}
 	select {
-	case <-time.After(programmed):
+	case <-time.After(t.Programs + written):
 		return nil
 	case <-ctx.Done():
 		return context.Cause(ctx)

@@ -7,6 +7,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strings"
 
 	"github.com/lbmatrix/lbmatrix/harness/cluster"
 	"github.com/lbmatrix/lbmatrix/harness/journal"
@@ -44,6 +45,30 @@ func newVIPOnAnotherHost(t Target) Fault {
 	}}
 }
 
+// newIPv6VIPOnAnotherHost is the same for IPv6.
+func newIPv6VIPOnAnotherHost(t Target) Fault {
+	return &strayAddress{t: t, pick: func(ctx context.Context, t Target) (string, error) {
+		if t.Six == nil {
+			return "", errors.New("find the IPv6 VIP: the cluster has none")
+		}
+		vip, err := t.Six(ctx)
+		if err == nil && vip == "" {
+			err = errors.New("find the IPv6 VIP: none was assigned")
+		}
+		return vip, err
+	}}
+}
+
+// addressCommand adds or deletes an address of a host's interface. One of IPv6 is used at
+// once: asking whether it may (RFC 4862 5.4) would find who has it.
+func addressCommand(verb, addr string) []string {
+	command := []string{"address", verb, addr + hostBits(addr), "dev", segmentInterface}
+	if verb == "add" && strings.Contains(addr, ":") {
+		command = append(command, "nodad")
+	}
+	return command
+}
+
 func (f *strayAddress) has(ctx context.Context) (bool, error) {
 	return hasAddress(ctx, f.node, segmentInterface, f.addr)
 }
@@ -65,7 +90,7 @@ func (f *strayAddress) Apply(ctx context.Context) (string, error) {
 		f.addr = "" // not ours to take away
 		return "", err
 	}
-	if _, err := cluster.Output(ctx, f.node, "ip", "address", "add", f.addr+"/32", "dev", segmentInterface); err != nil {
+	if _, err := cluster.Output(ctx, f.node, "ip", addressCommand("add", f.addr)...); err != nil {
 		return "", fmt.Errorf("add %s to %s: %w", f.addr, f.node.Name(), err)
 	}
 	return fmt.Sprintf("%s is an address of %s's %s", f.addr, f.node.Name(), segmentInterface), nil
@@ -93,7 +118,7 @@ func (f *strayAddress) Undo(ctx context.Context) (string, error) {
 	if err != nil || !there {
 		return "it is gone already", err
 	}
-	if _, err := cluster.Output(ctx, f.node, "ip", "address", "del", f.addr+"/32", "dev", segmentInterface); err != nil {
+	if _, err := cluster.Output(ctx, f.node, "ip", addressCommand("del", f.addr)...); err != nil {
 		return "", fmt.Errorf("take %s from %s: %w", f.addr, f.node.Name(), err)
 	}
 	return fmt.Sprintf("took %s from %s", f.addr, f.node.Name()), nil

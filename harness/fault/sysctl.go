@@ -48,6 +48,13 @@ func newStrictARPReverted(t Target) Fault {
 	}, choose: func(_ context.Context, t Target) ([]cluster.Node, error) { return t.Nodes, nil }}
 }
 
+// newIPv6ForwardingOff is for nodes that somebody has set to forward IPv4 alone.
+func newIPv6ForwardingOff(t Target) Fault {
+	return &sysctls{t: t, bad: "0", keys: []string{"net.ipv6.conf.all.forwarding"}, choose: func(_ context.Context, t Target) ([]cluster.Node, error) {
+		return t.Nodes, nil
+	}}
+}
+
 // newProxyARP makes a node answer for what it would send back to the segment as well: that
 // is where VIPs are.
 func newProxyARP(t Target) Fault {

@@ -131,6 +131,8 @@ type Member struct {
 	Name    string `json:"name"`
 	Address string `json:"address"` // on the segment
 	MAC     string `json:"mac"`     // lower-case, colon separated
+	// Address6 is its IPv6 address on the segment, where that has IPv6; not the link-local one.
+	Address6 string `json:"address6,omitempty"`
 }
 
 // Node is a cluster node on the segment.
@@ -382,6 +384,8 @@ const (
 	ObsAnnouncement = "announcement" // what the API server and the speakers say of the announcement
 	ObsARP          = "arp-sweep"    // broadcast who-has for every VIP and control address
 	ObsMore         = "more-vips"    // broadcast who-has for the VIPs of Services beside those under test
+	ObsNDP          = "ndp-sweep"    // neighbour solicitations for the IPv6 VIP and control addresses
+	ObsTraffic6     = "traffic-ipv6" // new HTTP connections to the IPv6 VIP
 	ObsTraffic      = "traffic"      // new HTTP connections to every VIP
 	ObsLatency      = "latency"      // VIP and NodePort path, measured alternately
 	ObsReplyPath    = "reply-path"   // frames of connections to the VIP whose backends are off the announcer
@@ -395,6 +399,8 @@ const (
 // The instrument runs of those observations.
 const (
 	StreamARP      = "arp"
+	StreamNDP      = "ndp"
+	StreamHTTP6    = "http-new-ipv6"
 	StreamHTTP     = "http-new"
 	StreamConnect  = "tcp-connect"
 	StreamRequest  = "http-request"

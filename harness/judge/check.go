@@ -38,6 +38,9 @@ func Checks() []Check {
 		if slices.ContainsFunc(all[i].Needs, atVIPs) && !slices.Contains(all[i].Codes, codeUnassigned) {
 			all[i].Codes = append(all[i].Codes, codeUnassigned)
 		}
+		if all[i].Family == familyLatency { // of a guest whose processor is emulated
+			all[i].Codes = append(all[i].Codes, codeEmulated)
+		}
 	}
 	return all
 }
@@ -55,6 +58,7 @@ func catalogue() []Check {
 		l2AdvertisementPresent(),
 		forwardingEnabled(),
 		singleResponder(),
+		ndpSingleResponder(),
 		moreVIPsAnswered(),
 		responderIsAnnouncer(),
 		announcerStatusAgrees(),
@@ -63,6 +67,7 @@ func catalogue() []Check {
 		gratuitousOnTakeover(),
 		reachable("cluster"),
 		reachable("local"),
+		reachableIPv6(),
 		backendOnAnnouncer(),
 		backendOffAnnouncer(),
 		everyBackendReached(),
@@ -148,6 +153,9 @@ func fail(code, format string, args ...any) Verdict {
 // codeUnassigned is the code of a Service that was given no load-balancer address.
 const codeUnassigned = "vip-unassigned"
 
+// codeEmulated is the code of times that say nothing of a real machine's.
+const codeEmulated = "emulated"
+
 // unassignedError is a Service that could not be asked for want of a VIP. The facts are
 // whole: that is a failure of the load balancer, not of the harness.
 type unassignedError struct{ service string }
@@ -177,6 +185,11 @@ func broken(err error) Verdict {
 		return fail("no-single-responder", "%s", err)
 	}
 	return Verdict{Outcome: Broken, Code: "no-data", Message: err.Error()}
+}
+
+func (v Verdict) found(findings ...Finding) Verdict {
+	v.Findings = append(v.Findings, findings...)
+	return v
 }
 
 func (v Verdict) with(figures ...Figure) Verdict {

@@ -190,7 +190,7 @@ func judgeLeftover(f journal.Facts, sc scenario.Scenario) Verdict {
 			return left("nftables", "nftables still has kube-proxy's table")
 		}
 	}
-	return pass("%d nodes hold nothing of another data plane", len(proofs))
+	return pass("%d nodes hold nothing of another data plane", len(proofs)).with(nodesFigure(len(proofs)))
 }
 
 // listed says whether a node's proof holds everything that nothing may be left in: what
@@ -224,7 +224,8 @@ func strictARPApplied() Check {
 			"when it starts and never again, so a later `sysctl --system` undoes it while the configuration still says strictARP: true.",
 		Method: "On every node: the larger of net.ipv4.conf.all.arp_ignore and that of the segment's interface must be 1 or more, and the same of " +
 			"arp_announce 2 (the kernel uses the larger of both); and kube-proxy's own /configz must say strictARP, or its next start undoes what " +
-			"somebody else has set. The sysctls come first: the message says what the configuration claims beside them.",
+			"somebody else has set. The sysctls come first: the message says what the configuration claims beside them. " +
+			"Read once on each node in the phase that is judged: it misses what is set back between the observations, which single-responder hears.",
 		Needs:   []string{journal.ObsNodes},
 		Codes:   []string{"ok", "arp_ignore=0", "arp_announce=N", "strictARP=false"},
 		Applies: func(sc scenario.Scenario) bool { return sc.Spec.DataPlane.StrictARP },
@@ -272,7 +273,7 @@ func judgeStrictARP(f journal.Facts) Verdict {
 		return fail("strictARP=false", "arp_ignore and arp_announce are set on every node, but kube-proxy's configuration does not say strictARP: true on %s",
 			strings.Join(told[false], ", "))
 	}
-	return pass("arp_ignore is 1 or more and arp_announce 2 on all %d nodes, and kube-proxy's configuration says strictARP: true", len(proofs))
+	return pass("arp_ignore is 1 or more and arp_announce 2 on all %d nodes, and kube-proxy's configuration says strictARP: true", len(proofs)).with(nodesFigure(len(proofs)))
 }
 
 // configuredStrictARP is what a node's kube-proxy was told.

@@ -64,7 +64,7 @@ func judgeLatency(f journal.Facts, sc scenario.Scenario, stream, what string) Ve
 	if err != nil {
 		return broken(err)
 	}
-	again, err := discarded(span, paths, stream)
+	again, err := discarded(span, paths, stream, func(t probe.LoadTotals) bool { return t.Behind(journal.MaxLateShare) })
 	if err != nil {
 		return broken(err)
 	}
@@ -118,7 +118,8 @@ func judgeLatency(f journal.Facts, sc scenario.Scenario, stream, what string) Ve
 
 // discarded tells of the runs that were made again, and refuses one that had no reason
 // to be, and one that nobody tells of: a run must not be thrown away for what it measured.
-func discarded(span journal.Span, paths journal.Paths, stream string) ([]Finding, error) {
+// due says of a run's totals that it had reason to be.
+func discarded(span journal.Span, paths journal.Paths, stream string, due func(probe.LoadTotals) bool) ([]Finding, error) {
 	var out []Finding
 	told := map[string]bool{}
 	for _, t := range paths.Targets {
@@ -133,7 +134,7 @@ func discarded(span journal.Span, paths journal.Paths, stream string) ([]Finding
 		if err != nil {
 			return nil, err
 		}
-		if !l.totals.Behind(journal.MaxLateShare) {
+		if !due(l.totals) {
 			return nil, fmt.Errorf("run %s was discarded although its client kept the schedule", d)
 		}
 		out = append(out, Finding{Component: "client", Message: fmt.Sprintf(

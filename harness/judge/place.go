@@ -33,7 +33,7 @@ func Possible(m *journal.Machine, checks []string) []string {
 // latter looks worse than it is on any real machine, or hides what is.
 func notComparable(m journal.Machine) Verdict {
 	return Verdict{
-		Outcome: Unsupported, Code: "emulated",
+		Outcome: Unsupported, Code: codeEmulated,
 		Message: fmt.Sprintf("the guest's processor is emulated (%s, %.0f times slower than its host, and not alike for all work): its times, and their ratios, "+
 			"say nothing of a real machine's. Run it where the kernel has what the scenario needs, or where KVM works", m.Accelerator, m.Slowdown),
 	}

@@ -70,6 +70,11 @@ func count[T any](all []T, is func(T) bool) int {
 	return n
 }
 
+// nodesFigure says of how many nodes a proof was read.
+func nodesFigure(n int) Figure {
+	return Figure{Name: "nodes", Value: float64(n), Unit: "nodes", N: int64(n), Method: "whose settings or tables were read, once each"}
+}
+
 func forwardingEnabled() Check {
 	const key = "net.ipv4.ip_forward"
 	return Check{
@@ -77,9 +82,10 @@ func forwardingEnabled() Check {
 		Title: "Every node forwards IPv4",
 		Why: "A node that is the announcer and has net.ipv4.ip_forward=0 drops VIP traffic for backends elsewhere " +
 			"without a trace; a kind node without pods was measured to start that way.",
-		Method: "Reads the sysctl on every node in the phase that is judged, not only after set-up.",
-		Needs:  []string{journal.ObsNodes},
-		Codes:  []string{"ok", "ip_forward=0"},
+		Method: "Reads the sysctl on every node, once, in the phase that is judged, not only after set-up. It misses a node that is set and drops all the " +
+			"same, as a firewall does, and one that is set back between the observations: backend-off-announcer sees both.",
+		Needs: []string{journal.ObsNodes},
+		Codes: []string{"ok", "ip_forward=0"},
 		Judge: func(f journal.Facts, _ scenario.Scenario) Verdict {
 			proofs, err := nodeProofs(f)
 			if err != nil {
@@ -98,7 +104,7 @@ func forwardingEnabled() Check {
 			if len(off) > 0 {
 				return fail("ip_forward=0", "%s is 0 on %s: set it to 1", key, strings.Join(off, ", "))
 			}
-			return pass("%s is 1 on all %d nodes", key, len(proofs))
+			return pass("%s is 1 on all %d nodes", key, len(proofs)).with(nodesFigure(len(proofs)))
 		},
 	}
 }
@@ -152,5 +158,6 @@ func judgeAdvertisement(f journal.Facts, _ scenario.Scenario) Verdict {
 				pool.Name, s.VIP, s.Name, pool.Name)
 		}
 	}
-	return pass("the pools of all %d VIPs are covered by %d L2Advertisements", len(objs.Services), len(objs.L2Advertisements))
+	return pass("the pools of all %d VIPs are covered by %d L2Advertisements", len(objs.Services), len(objs.L2Advertisements)).with(
+		Figure{Name: "L2Advertisements", Value: float64(len(objs.L2Advertisements)), Unit: "objects", N: int64(len(objs.Services)), Method: "of the API server, that cover the pools of so many VIPs"})
 }

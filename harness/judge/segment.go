@@ -32,18 +32,42 @@ func singleResponder() Check {
 			"at boot, a graceful handover gives 30-200 ms of two honest answers. So are second answers of the same MAC (kernel and speaker).",
 		Needs: []string{journal.ObsARP},
 		Codes: []string{"ok", "responders=N", "responders=N+M", "unanswered", "unstable"},
-		Judge: func(f journal.Facts, _ scenario.Scenario) Verdict { return judgeResponders(f) },
+		Judge: func(f journal.Facts, _ scenario.Scenario) Verdict { return judgeResponders(f, journal.ObsARP) },
 	}
 }
 
-func judgeResponders(f journal.Facts) Verdict {
-	s, err := readSweep(f)
+func ndpSingleResponder() Check {
+	return Check{
+		ID: "ndp-single-responder", Family: "segment",
+		Title: "Exactly one MAC answers neighbour solicitations for the IPv6 VIP",
+		Why: "What ARP is to IPv4, neighbour discovery is to IPv6, and other code answers it: a speaker that cannot bind to the link's address answers nobody " +
+			"while IPv4 works (metallb #2685), a node that does not join the solicited-node group of a VIP is never asked (cilium #44311), and a second machine " +
+			"with the VIP answers beside the speaker (metallb #2404).",
+		Method: "Judged where spec.cluster.ipFamily is dual. The observer multicasts limits.arpProbes neighbour solicitations for the VIP of a Service with " +
+			"IPv6 alone, and counts the distinct link-layer addresses that advertise it (RFC 4861 7.2.4). Every node must answer 90 % of those for its own " +
+			"address in the same sweep. A second responder that answers a share q of n solicitations is missed with probability (1-q)^n, as in single-responder.",
+		Needs:   []string{journal.ObsNDP},
+		Codes:   []string{"ok", "responders=N", "unanswered"},
+		Applies: dualStack,
+		Judge:   func(f journal.Facts, _ scenario.Scenario) Verdict { return judgeResponders(f, journal.ObsNDP) },
+	}
+}
+
+// dualStack says whether a scenario has IPv6.
+func dualStack(sc scenario.Scenario) bool { return sc.Spec.Cluster.IPFamily == scenario.Dual }
+
+func judgeResponders(f journal.Facts, observation string) Verdict {
+	s, err := readSweepOf(f, observation)
 	if err != nil {
 		return broken(err)
 	}
 	vips := s.kind(journal.TargetVIP)
 	if len(vips) == 0 {
 		return broken(fmt.Errorf("no VIP was asked for"))
+	}
+	asked := "broadcast who-has"
+	if observation == journal.ObsNDP {
+		asked = "multicast neighbour solicitations"
 	}
 	v := pass("")
 	var words []string
@@ -55,8 +79,8 @@ func judgeResponders(f journal.Facts) Verdict {
 			return broken(fmt.Errorf("no who-has was sent for %s", t.Address))
 		}
 		v = v.with(
-			Figure{Name: t.Service + " responders", Value: float64(len(macs)), Unit: "MACs", N: int64(sent), Method: "distinct sender MACs over broadcast who-has"},
-			Figure{Name: t.Service + " answered", Value: float64(s.answered[t.Address]), Unit: "broadcasts", N: int64(sent), Method: "broadcasts with at least one reply"},
+			Figure{Name: t.Service + " responders", Value: float64(len(macs)), Unit: "MACs", N: int64(sent), Method: "distinct MACs that answer " + asked},
+			Figure{Name: t.Service + " answered", Value: float64(s.answered[t.Address]), Unit: "broadcasts", N: int64(sent), Method: asked + " with at least one answer"},
 		)
 		words = append(words, fmt.Sprintf("%s (%s): %s", t.Address, t.Service, s.describe(macs)))
 		switch {
@@ -119,7 +143,8 @@ func responderIsAnnouncer() Check {
 		Why: "A stray host, a node outside the load balancer (exclude-from-external-load-balancers), or a node without an endpoint under " +
 			"policy Local (cilium #27800) can answer just as well as the right one.",
 		Method: "The MAC must be a node's; the node must be a candidate; and it must be first by sha256(node name + '#' + VIP), MetalLB's " +
-			"election from 0.13.9 to 0.16.1 (speaker/layer2_controller.go). The harness computes it itself.",
+			"election from 0.13.9 to 0.16.1 (speaker/layer2_controller.go). The harness computes it itself, once, from the MAC that the " +
+			"whole sweep heard and the endpoints that the API server names beside it. It misses a wrong responder that single-responder misses.",
 		Needs: []string{journal.ObsARP, journal.ObsAnnouncement},
 		Codes: []string{"ok", "no-single-responder", "foreign-responder", "excluded-node", "no-local-endpoint", "not-elected"},
 		Judge: func(f journal.Facts, _ scenario.Scenario) Verdict { return judgeAnnouncer(f) },
@@ -152,7 +177,8 @@ func judgeAnnouncer(f journal.Facts) Verdict {
 		}
 		words = append(words, fmt.Sprintf("%s (%s) on %s", t.Address, t.Service, node.Name))
 	}
-	return pass("%s: as elected", strings.Join(words, "; "))
+	return pass("%s: as elected", strings.Join(words, "; ")).with(
+		Figure{Name: "VIPs as elected", Value: float64(len(s.vips)), Unit: "VIPs", N: int64(len(s.vips)), Method: "whose one responder is first by MetalLB's election"})
 }
 
 // announced is who answers for each VIP, beside what the API says of it.
@@ -232,7 +258,7 @@ func judgeStatus(f journal.Facts, sc scenario.Scenario) Verdict {
 	for _, a := range s.vips {
 		t, node := a.target, a.node
 		if node.Name == "" { // nobody, several, or no node
-			return fail("no-single-responder", "%s", a.told)
+			return fail("no-single-responder", "%s", a.told).found(v.Findings...)
 		}
 		claims, err := announcedBy(metrics, t.Address)
 		if err != nil {
@@ -240,13 +266,13 @@ func judgeStatus(f journal.Facts, sc scenario.Scenario) Verdict {
 		}
 		if len(claims) != 1 || claims[0] != node.Name {
 			return fail("metrics", "%s (%s) is answered by %s; metallb_speaker_announced names %s",
-				t.Address, t.Service, node.Name, orNobody(claims))
+				t.Address, t.Service, node.Name, orNobody(claims)).found(v.Findings...)
 		}
 		if status := statusOf(s.objs, t.Service); status != node.Name && !unstated {
 			msg := fmt.Sprintf("%s (%s) is answered by %s; ServiceL2Status names %s", t.Address, t.Service, node.Name, cmp.Or(status, "nobody"))
 			stale := handedOver(s.objs, t.Service, status, node.Name)
 			if f.Name() == journal.PhaseBaseline && !stale {
-				return fail("l2status", "%s", msg)
+				return fail("l2status", "%s", msg).found(v.Findings...)
 			}
 			if stale {
 				msg += ", the node before a handover (status.node is immutable)"
@@ -261,6 +287,7 @@ func judgeStatus(f journal.Facts, sc scenario.Scenario) Verdict {
 		}
 		words = append(words, fmt.Sprintf("%s on %s", t.Service, node.Name))
 	}
+	v = v.with(Figure{Name: "speakers", Value: float64(len(metrics)), Unit: "speakers", N: int64(len(s.vips)), Method: "whose metrics were read once, for so many VIPs"})
 	v.Message = strings.Join(words, "; ") + ": wire, metrics and status agree"
 	if unstated {
 		v.Message = strings.Join(words, "; ") + ": wire and metrics agree (this MetalLB has no ServiceL2Status)"

@@ -4,6 +4,7 @@
 package judge
 
 import (
+	"cmp"
 	"encoding/json"
 	"fmt"
 	"maps"
@@ -15,7 +16,7 @@ import (
 	"github.com/lbmatrix/lbmatrix/harness/probe"
 )
 
-// sweep is one ARP sweep, checked: nothing was dropped and the positive control held.
+// sweep is one sweep by ARP or NDP, checked: nothing was dropped and the positive control held.
 type sweep struct {
 	topo     journal.Topology
 	targets  []journal.Target
@@ -47,6 +48,14 @@ func readSweep(f journal.Facts) (sweep, error) {
 	return readSweepOf(f, journal.ObsARP)
 }
 
+// protocol is how an observation asks: ARP, or for IPv6 neighbour discovery.
+func protocol(observation string) string {
+	if observation == journal.ObsNDP {
+		return journal.StreamNDP
+	}
+	return journal.StreamARP
+}
+
 func readSweepOf(f journal.Facts, observation string) (sweep, error) {
 	return journal.Once(f, observation, func(f journal.Facts) (sweep, error) { return decodeSweep(f, observation) })
 }
@@ -73,18 +82,15 @@ func decodeSweep(f journal.Facts, observation string) (sweep, error) {
 	for i := range settles {
 		s.settle = &settles[i]
 	}
-	run, err := span.Stream(journal.StreamARP)
+	run, err := span.Stream(protocol(observation))
 	if err != nil {
 		return s, err
 	}
-	totals, err := journal.Totals[probe.ARPTotals](run)
+	frames, err := readFrames(run)
 	if err != nil {
 		return s, err
 	}
-	if totals.KernelDrops > 0 {
-		return s, fmt.Errorf("the kernel dropped %d ARP frames: a responder may have been missed", totals.KernelDrops)
-	}
-	if err := s.count(run, totals); err != nil {
+	if err := s.count(frames); err != nil {
 		return s, err
 	}
 	if err := s.control(); err != nil {
@@ -98,30 +104,87 @@ func decodeSweep(f journal.Facts, observation string) (sweep, error) {
 	return s, nil
 }
 
-func (s *sweep) count(run journal.Run, totals probe.ARPTotals) error {
-	probes, err := journal.Items[probe.ARPProbe](run, probe.KindARPProbe)
+// frames are what an instrument recorded of a sweep.
+type frames struct {
+	probes     []probe.ARPProbe
+	replies    []probe.ARPReply
+	gratuitous []probe.ARPGratuitous
+}
+
+// readFrames reads the records of arp, or of ndp in the same form, and holds them to the
+// instrument's totals.
+func readFrames(run journal.Run) (f frames, err error) {
+	var totals probe.ARPTotals
+	if run.Stream == journal.StreamNDP {
+		f, totals, err = readNDP(run)
+	} else {
+		f, totals, err = readARP(run)
+	}
+	switch {
+	case err != nil:
+		return f, err
+	case totals.KernelDrops > 0:
+		return f, fmt.Errorf("the kernel dropped %d %s frames: a responder may have been missed", totals.KernelDrops, strings.ToUpper(run.Stream))
+	case len(f.replies) != totals.Replies:
+		return f, fmt.Errorf("instrument %s: it counted %d replies and recorded %d", run.Stream, totals.Replies, len(f.replies))
+	case len(f.gratuitous) != totals.Gratuitous:
+		return f, fmt.Errorf("instrument %s: it counted %d announcements and recorded %d", run.Stream, totals.Gratuitous, len(f.gratuitous))
+	}
+	return f, nil
+}
+
+func readARP(run journal.Run) (f frames, totals probe.ARPTotals, err error) {
+	if totals, err = journal.Totals[probe.ARPTotals](run); err != nil {
+		return f, totals, err
+	}
+	if f.probes, err = journal.Items[probe.ARPProbe](run, probe.KindARPProbe); err != nil {
+		return f, totals, err
+	}
+	if f.replies, err = journal.Items[probe.ARPReply](run, probe.KindARPReply); err != nil {
+		return f, totals, err
+	}
+	f.gratuitous, err = journal.Items[probe.ARPGratuitous](run, probe.KindARPGratuitous)
+	return f, totals, err
+}
+
+// readNDP reads advertisements as answers: who claims an address is whose link-layer
+// address the option names, or where there is none the frame's source (RFC 4861 7.2.4).
+func readNDP(run journal.Run) (f frames, totals probe.ARPTotals, err error) {
+	ndp, err := journal.Totals[probe.NDPTotals](run)
 	if err != nil {
-		return err
+		return f, totals, err
 	}
-	replies, err := journal.Items[probe.ARPReply](run, probe.KindARPReply)
+	totals = probe.ARPTotals{Replies: ndp.Replies, Gratuitous: ndp.Unsolicited, KernelDrops: ndp.KernelDrops}
+	probes, err := journal.Items[probe.NDPProbe](run, probe.KindNDPProbe)
 	if err != nil {
-		return err
+		return f, totals, err
 	}
-	if len(replies) != totals.Replies {
-		return fmt.Errorf("instrument %s: it counted %d replies and recorded %d", run.Stream, totals.Replies, len(replies))
+	for _, p := range probes {
+		f.probes = append(f.probes, probe.ARPProbe{Probe: p.Probe, Target: p.Target, SentNS: p.SentNS, KernelNS: p.KernelNS, Error: p.Error})
 	}
+	replies, err := journal.Items[probe.NDPReply](run, probe.KindNDPReply)
+	if err != nil {
+		return f, totals, err
+	}
+	for _, r := range replies {
+		f.replies = append(f.replies, probe.ARPReply{
+			Probe: r.Probe, Target: r.Target, SenderMAC: cmp.Or(r.TargetMAC, r.EthernetSource), EthernetSource: r.EthernetSource,
+			SentNS: r.SentNS, ReceivedNS: r.ReceivedNS, VLAN: r.VLAN,
+		})
+	}
+	unsolicited, err := journal.Items[probe.NDPUnsolicited](run, probe.KindNDPUnsolicited)
+	for _, u := range unsolicited {
+		f.gratuitous = append(f.gratuitous, probe.ARPGratuitous{Address: u.Address, SenderMAC: cmp.Or(u.TargetMAC, u.EthernetSource)})
+	}
+	return f, totals, err
+}
+
+func (s *sweep) count(all frames) error {
 	frames := map[string][]probe.Frame{} // by target address, in the order they were recorded
-	gratuitous, err := journal.Items[probe.ARPGratuitous](run, probe.KindARPGratuitous)
-	if err != nil {
-		return err
-	}
-	if len(gratuitous) != totals.Gratuitous {
-		return fmt.Errorf("instrument %s: it counted %d announcements and recorded %d", run.Stream, totals.Gratuitous, len(gratuitous))
-	}
-	for _, g := range gratuitous {
+	for _, g := range all.gratuitous {
 		increment(s.claims, g.Address.String(), strings.ToLower(g.SenderMAC))
 	}
-	for i, p := range probes {
+	for i, p := range all.probes {
 		if p.Error != "" {
 			return fmt.Errorf("send who-has %s: %s", p.Target, p.Error)
 		}
@@ -133,7 +196,7 @@ func (s *sweep) count(run journal.Run, totals probe.ARPTotals) error {
 		}
 		frames[addr] = append(frames[addr], probe.Frame{At: p.SentNS})
 	}
-	for _, r := range replies {
+	for _, r := range all.replies {
 		addr := r.Target.String()
 		mac := strings.ToLower(r.SenderMAC)
 		increment(s.replies, addr, mac)

@@ -68,9 +68,10 @@ func judgeThroughput(f journal.Facts, sc scenario.Scenario) Verdict {
 	low, high := pairInterval(vip, port)
 	n := int64(a.n)
 	rate := func(ns float64) float64 { return float64(vip.target.Bytes) / 1e6 / (ns / 1e9) }
+	size := fmt.Sprintf("response of %g MiB", float64(vip.target.Bytes)/(1<<20))
 	figures := slices.Concat([]Figure{
-		{Name: "VIP rate", Value: rate(a.quantile(0.5)), Unit: "MB/s", N: n, Method: "response of 8 MiB over its p50 time"},
-		{Name: "NodePort rate", Value: rate(b.quantile(0.5)), Unit: "MB/s", N: int64(b.n), Method: "response of 8 MiB over its p50 time"},
+		{Name: "VIP rate", Value: rate(a.quantile(0.5)), Unit: "MB/s", N: n, Method: size + " over its p50 time"},
+		{Name: "NodePort rate", Value: rate(b.quantile(0.5)), Unit: "MB/s", N: int64(b.n), Method: size + " over its p50 time"},
 	}, ratios.figures("transfer", "%s of the time through the VIP / through the NodePort, in turns", n), []Figure{
 		{Name: "pair ratio low", Value: low, Unit: "ratio", N: n, Method: "lower end of the 95 % interval of the median ratio of neighbours"},
 		{Name: "pair ratio high", Value: high, Unit: "ratio", N: n, Method: "upper end of that interval"},

@@ -22,6 +22,7 @@ type traffic struct {
 	totals  probe.LoadTotals
 	peers   probe.LoadPeers
 	errors  []probe.LoadError
+	again   []Finding // runs that were made again, for want of requests
 }
 
 // readTraffic reads the traffic to the Service of a purpose.
@@ -41,14 +42,15 @@ func readTraffic(f journal.Facts, purpose string) (traffic, error) {
 	if err != nil {
 		return t, err
 	}
-	if _, err := readPaths(f, span); err != nil {
+	paths, err := readPaths(f, span)
+	if err != nil {
 		return t, err
 	}
 	if t.service.VIP == "" {
 		return t, &unassignedError{t.service.Name}
 	}
-	l, err := loadRun(span, journal.StreamHTTP)
-	if err != nil {
+	var l load
+	if l, t.again, err = sentRun(span, paths, journal.StreamHTTP); err != nil {
 		return t, err
 	}
 	if t.totals, err = l.target(t.service.Name); err != nil {
@@ -83,6 +85,47 @@ func reachable(policy string) Check {
 	}
 }
 
+func reachableIPv6() Check {
+	return Check{
+		ID: "reachable-ipv6", Family: "traffic",
+		Title: "The IPv6 VIP answers every new connection",
+		Why: "Each family has rules, forwarding and neighbours of its own: a cluster that serves IPv4 may drop IPv6 on the way to a backend elsewhere " +
+			"(net.ipv6.conf.all.forwarding is another switch than ip_forward), and nothing of IPv4 shows it.",
+		Method: "Judged where spec.cluster.ipFamily is dual. limits.requests HTTP requests to the VIP of a Service with IPv6 alone, each on a new connection, " +
+			"open loop, by a client whose neighbour entries were dropped before. With no failure in n requests the true failure share is below 3/n with 95 % confidence.",
+		Needs:   []string{journal.ObsTraffic6},
+		Codes:   []string{"ok", "errors", "unreachable"},
+		Applies: dualStack,
+		Judge:   judgeReachableIPv6,
+	}
+}
+
+func judgeReachableIPv6(f journal.Facts, sc scenario.Scenario) Verdict {
+	span, err := f.Observation(journal.ObsTraffic6)
+	if err != nil {
+		return broken(err)
+	}
+	paths, err := readPaths(f, span)
+	if err != nil {
+		return broken(err)
+	}
+	if len(paths.Targets) != 1 {
+		return broken(fmt.Errorf("%d targets of IPv6 were asked, want 1", len(paths.Targets)))
+	}
+	run, again, err := sentRun(span, paths, journal.StreamHTTP6)
+	if err != nil {
+		return broken(err)
+	}
+	target := paths.Targets[0]
+	totals, err := run.target(target.Name)
+	if err != nil {
+		return broken(err)
+	}
+	t := traffic{service: journal.Service{Name: target.Service, VIP: target.Address}, totals: totals, again: again}
+	v, _ := t.answered(sc.Spec.Limits, "HTTP GET over IPv6 on new connections")
+	return v
+}
+
 func backendOffAnnouncer() Check {
 	return Check{
 		ID: "backend-off-announcer", Family: "traffic",
@@ -90,7 +133,7 @@ func backendOffAnnouncer() Check {
 		Why: "The path from the announcer to another node is where bare-metal load balancers fail: an announcer that does not forward drops them " +
 			"without a trace, and Cilium with MetalLB L2 lost them (cilium #9116, #12895).",
 		Method: "limits.requests HTTP requests to a Service of policy Cluster whose endpoints are all off the node that answers ARP for it. Every " +
-			"answer must come from another node than the announcer.",
+			"answer must come from another node than the announcer. With no failure in n requests the true failure share is below 3/n with 95 % confidence.",
 		Needs: []string{journal.ObsTraffic, journal.ObsAnnouncement, journal.ObsARP},
 		Codes: []string{"ok", "errors", "unreachable", "no-single-responder", "backend-on-announcer"},
 		Judge: func(f journal.Facts, sc scenario.Scenario) Verdict { return judgeReachable(f, sc, forRemote) },
@@ -128,6 +171,23 @@ func judgeReachable(f journal.Facts, sc scenario.Scenario, purpose string) Verdi
 	return v
 }
 
+// sentRun reads the last attempt at a run whose requests are counted, and tells of those
+// before: each must have left requests unsent.
+func sentRun(span journal.Span, paths journal.Paths, stream string) (load, []Finding, error) {
+	again, err := discarded(span, paths, stream, func(t probe.LoadTotals) bool { return !t.SentAll() })
+	if err != nil {
+		return load{}, nil, err
+	}
+	last := stream
+	for _, t := range paths.Targets {
+		if journal.BaseStream(t.Stream) == stream {
+			last = t.Stream
+		}
+	}
+	l, err := loadRun(span, last)
+	return l, again, err
+}
+
 // answered holds the requests to one Service to the error limit. It is not ok when they
 // failed, or when the client did not send them all.
 func (t traffic) answered(limits scenario.Limits, method string) (v Verdict, ok bool) {
@@ -145,7 +205,7 @@ func (t traffic) answered(limits scenario.Limits, method string) (v Verdict, ok 
 			errorWords(t.totals.ErrorKinds), limits.MaxErrorRatio).with(figure), false
 	}
 	return pass("%d of %d requests to %s answered: the failure share is below %.2g %% with 95 %% confidence",
-		t.totals.OK, n, t.service.VIP, 100*3/float64(n)).with(figure), true
+		t.totals.OK, n, t.service.VIP, 100*3/float64(n)).with(figure).found(t.again...), true
 }
 
 // placed holds the answers to where they must come from: policy Local's and the near
@@ -192,7 +252,8 @@ func sourceAddress() Check {
 			"the client drops (kubernetes docs, Source IP; cilium #27730).",
 		Method: "Every answer of the traffic observation carries the peer address the backend saw. Local, and DSR (which hybrid is for TCP): the " +
 			"client's. Cluster with SNAT: one of a node's addresses, its pod gateway included (a local backend sees that one); Cilium leaves " +
-			"the client's to a backend on the announcer itself, so only the Service with none there is strict.",
+			"the client's to a backend on the announcer itself, so only the Service with none there is strict. With n answers a share q " +
+			"with another address is missed with probability (1-q)^n: limits.requests for each Service.",
 		Needs: []string{journal.ObsTraffic, journal.ObsAnnouncement},
 		Codes: []string{"ok", "cluster-source", "local-source", "remote-source", "unreachable"},
 		Judge: judgeSource,

@@ -33,42 +33,45 @@ type tb interface {
 
 // world is a segment of known truth. Its zero parts are filled in by healthy.
 type world struct {
-	spec      scenario.Scenario
-	phases    []journal.PlannedPhase
-	topology  journal.Topology
-	proofs    []journal.NodeProof
-	objects   journal.Objects
-	metrics   []journal.SpeakerMetrics
-	arp       map[string]map[string]int // address -> MAC -> answers one broadcast in so many
-	more      []string                  // VIPs of Services beside those under test
-	probes    int
-	drops     uint32
-	claims    map[string][]string                  // address -> MACs that announce it once, unasked
-	delayNS   int64                                // between who-has and reply; rounds are 1000 ns apart
-	backends  map[string]map[string]map[string]int // service -> pod -> peer -> answers
-	errors    map[string]int                       // service -> failed requests
-	latency   map[string]hist                      // "stream/target"
-	untold    bool                                 // that there were such attempts
-	discarded map[string]int64                     // stream -> late requests, of 2000, of an attempt that was made again
-	faults    map[string][]journal.Fault           // phase -> faults
-	broken    map[string]string                    // observation -> why it could not be finished
-	in        map[string]func()                    // phase -> what changes when it begins
-	replies   map[string][]string                  // protocol -> MACs that replies come from, in turn; "" is none
-	flows     int                                  // connections, and datagrams, of the reply path
-	requests  string                               // MAC that requests go to instead of the announcer's
-	unseen    int                                  // connections that are missing in the capture
-	noPath    *journal.Unmeasured                  // latency found no announcer
-	udp       map[string]map[string]map[string]int // as backends, of datagrams
-	udpErrors map[string]int
-	payloads  map[string]int            // target of the payloads observation -> exchanges that fail
-	kind      string                    // how they fail
-	transfers map[string][]int64        // vip, nodeport -> times of the transfers, ns; 0 is one that fails
-	inside    map[string]map[string]int // from@node -> service -> failed requests, of 40
-	settle    *journal.Settle
-	takeover  takeover
-	again     map[string]int // address -> second answers of the same MAC to one broadcast
-	noSpare   bool           // the sweep asks for no spare address
-	absent    string         // an in-cluster client, from@node, that did not ask
+	spec       scenario.Scenario
+	phases     []journal.PlannedPhase
+	topology   journal.Topology
+	proofs     []journal.NodeProof
+	objects    journal.Objects
+	metrics    []journal.SpeakerMetrics
+	arp        map[string]map[string]int // address -> MAC -> answers one broadcast in so many
+	more       []string                  // VIPs of Services beside those under test
+	probes     int
+	drops      uint32
+	claims     map[string][]string                  // address -> MACs that announce it once, unasked
+	delayNS    int64                                // between who-has and reply; rounds are 1000 ns apart
+	backends   map[string]map[string]map[string]int // service -> pod -> peer -> answers
+	errors     map[string]int                       // service -> failed requests
+	latency    map[string]hist                      // "stream/target"
+	untold     bool                                 // that there were such attempts
+	discarded  map[string]int64                     // stream -> late requests, of 2000, of an attempt that was made again
+	faults     map[string][]journal.Fault           // phase -> faults
+	broken     map[string]string                    // observation -> why it could not be finished
+	in         map[string]func()                    // phase -> what changes when it begins
+	replies    map[string][]string                  // protocol -> MACs that replies come from, in turn; "" is none
+	flows      int                                  // connections, and datagrams, of the reply path
+	requests   string                               // MAC that requests go to instead of the announcer's
+	unseen     int                                  // connections that are missing in the capture
+	noPath     *journal.Unmeasured                  // latency found no announcer
+	udp        map[string]map[string]map[string]int // as backends, of datagrams
+	udpErrors  map[string]int
+	payloads   map[string]int            // target of the payloads observation -> exchanges that fail
+	kind       string                    // how they fail
+	transfers  map[string][]int64        // vip, nodeport -> times of the transfers, ns; 0 is one that fails
+	inside     map[string]map[string]int // from@node -> service -> failed requests, of 40
+	settle     *journal.Settle
+	takeover   takeover
+	six        string                                    // the IPv6 VIP
+	optionless bool                                      // advertisements have no link-layer address option
+	requests6  struct{ answered, errors, dropped int64 } // to it
+	again      map[string]int                            // address -> second answers of the same MAC to one broadcast
+	noSpare    bool                                      // the sweep asks for no spare address
+	absent     string                                    // an in-cluster client, from@node, that did not ask
 }
 
 type hist struct {
@@ -321,6 +324,10 @@ func (w *world) observe(o *journal.Observation, id string) error {
 		return w.observeARP(o)
 	case journal.ObsMore:
 		return w.observeMore(o)
+	case journal.ObsNDP:
+		return w.observeNDP(o)
+	case journal.ObsTraffic6:
+		return w.observeTraffic6(o)
 	case journal.ObsTraffic:
 		return w.observeTraffic(o)
 	case journal.ObsReplyPath:
@@ -529,7 +536,7 @@ func (w *world) loaded(backends map[string]map[string]map[string]int) journal.Pa
 		if s.VIP == "" {
 			return journal.Paths{Unmeasured: &journal.Unmeasured{Service: s.Name}}
 		}
-		paths.Targets = append(paths.Targets, journal.Target{Name: s.Name, Service: s.Name, Kind: journal.TargetVIP, Address: s.VIP})
+		paths.Targets = append(paths.Targets, journal.Target{Name: s.Name, Service: s.Name, Kind: journal.TargetVIP, Address: s.VIP, Stream: journal.StreamHTTP})
 	}
 	return paths
 }

@@ -63,7 +63,7 @@ func (e *Env) services(ctx context.Context, objs *journal.Objects) error {
 		return err
 	}
 	for _, s := range all {
-		if e.beside(s.Name) {
+		if e.passedOver(s.Name) {
 			continue
 		}
 		out := journal.Service{
@@ -91,7 +91,7 @@ func (e *Env) backends(ctx context.Context, objs *journal.Objects) error {
 		return fmt.Errorf("list endpoint slices: %w", err)
 	}
 	for _, s := range list.Items {
-		if e.beside(s.Labels[discoveryv1.LabelServiceName]) {
+		if e.passedOver(s.Labels[discoveryv1.LabelServiceName]) {
 			continue
 		}
 		for _, ep := range s.Endpoints {
@@ -121,7 +121,7 @@ func (e *Env) events(ctx context.Context, objs *journal.Objects) error {
 		return fmt.Errorf("list events: %w", err)
 	}
 	for _, ev := range list.Items {
-		if e.beside(ev.InvolvedObject.Name) {
+		if e.passedOver(ev.InvolvedObject.Name) {
 			continue
 		}
 		last := ev.LastTimestamp.Time
@@ -176,7 +176,7 @@ func (e *Env) statuses(ctx context.Context, objs *journal.Objects) error {
 		return nil
 	}
 	for _, u := range items {
-		if e.beside(u.GetLabels()["metallb.io/service-name"]) {
+		if e.passedOver(u.GetLabels()["metallb.io/service-name"]) {
 			continue
 		}
 		node, _, _ := unstructured.NestedString(u.Object, "status", "node")

@@ -56,8 +56,13 @@ func observeARP(ctx context.Context, e *Env, o *journal.Observation) error {
 // askAll broadcasts who-has count times for each target. The more of them there are the
 // longer is a round.
 func (e *Env) askAll(ctx context.Context, o *journal.Observation, observer cluster.Host, targets []journal.Target, count int) error {
+	return e.ask(ctx, o, observer, journal.StreamARP, targets, count)
+}
+
+// ask is askAll with the instrument of a stream's name: arp, or ndp for its solicitations.
+func (e *Env) ask(ctx context.Context, o *journal.Observation, observer cluster.Host, stream string, targets []journal.Target, count int) error {
 	interval := max(e.Scenario.Spec.Limits.ARPInterval.D(), time.Duration(len(targets))*arpSpacing)
-	_, err := e.instrument(ctx, o, observer, journal.StreamARP, time.Duration(count)*interval+arpSettle, "arp",
+	_, err := e.instrument(ctx, o, observer, stream, time.Duration(count)*interval+arpSettle, stream,
 		"--interface", segmentInterface, "--target", strings.Join(addresses(targets), ","),
 		"--count", strconv.Itoa(count), "--interval", interval.String(), "--settle", arpSettle.String())
 	return err

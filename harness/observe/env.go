@@ -43,6 +43,8 @@ type Env struct {
 	// More begins the names of Services that are there beside those under test: observations
 	// other than the one that is about them pass them over. "" passes over none.
 	More string
+	// Six names the Service with an IPv6 VIP, which has observations of its own. It need not be there.
+	Six string
 	// MetalLB is the namespace of the speakers.
 	MetalLB  string
 	Topology journal.Topology
@@ -73,6 +75,8 @@ func Observations() []Observation {
 		{ID: journal.ObsAnnouncement, Run: observeAnnouncement},
 		{ID: journal.ObsARP, Run: observeARP},
 		{ID: journal.ObsMore, Run: observeMore},
+		{ID: journal.ObsNDP, Run: observeNDP},
+		{ID: journal.ObsTraffic6, Run: observeTraffic6},
 		{ID: journal.ObsTraffic, Run: observeTraffic},
 		{ID: journal.ObsReplyPath, Run: observeReplyPath},
 		{ID: journal.ObsUDP, Run: observeUDP},

@@ -27,6 +27,9 @@ const moreSettle = 30 * time.Second
 // beside says whether a Service is one of those that are there beside those under test.
 func (e *Env) beside(name string) bool { return e.More != "" && strings.HasPrefix(name, e.More) }
 
+// passedOver says whether a Service has an observation of its own, and no part in the others.
+func (e *Env) passedOver(name string) bool { return e.beside(name) || (e.Six != "" && name == e.Six) }
+
 // allServices lists every Service of type LoadBalancer in the namespace under test.
 func (e *Env) allServices(ctx context.Context) ([]corev1.Service, error) {
 	list, err := e.Kube.CoreV1().Services(e.Namespace).List(ctx, metav1.ListOptions{})

@@ -54,7 +54,7 @@ func observeReplyPath(ctx context.Context, e *Env, o *journal.Observation) error
 	if err != nil {
 		return err
 	}
-	work := 2*e.loadTime(ctx, replyRequests, 1) + 2*pace.Scale(ctx, instrumentSlack)
+	work := 2*loadTime(ctx, replyRequests, e.Scenario.Spec.Limits.RequestRate) + 2*pace.Scale(ctx, instrumentSlack)
 	capture, err := e.capture(ctx, o, client, remote.VIP, work)
 	if err != nil {
 		return err

@@ -6,7 +6,6 @@ package observe
 import (
 	"context"
 	"fmt"
-	"net/netip"
 
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -39,7 +38,7 @@ func Topology(ctx context.Context, e *Env) (journal.Topology, error) {
 		return t, fmt.Errorf("list nodes: %w", err)
 	}
 	for _, n := range nodes {
-		out, err := node(ctx, n, segment.Subnet)
+		out, err := node(ctx, n, segment)
 		if err != nil {
 			return t, err
 		}
@@ -51,14 +50,14 @@ func Topology(ctx context.Context, e *Env) (journal.Topology, error) {
 		out.PodCIDR, out.ControlPlane = object.Spec.PodCIDR, n.ControlPlane()
 		t.Nodes = append(t.Nodes, out)
 	}
-	if t.Client, err = member(ctx, segment.Subnet, e.Cluster.Client); err != nil {
+	if t.Client, err = member(ctx, segment, e.Cluster.Client); err != nil {
 		return t, err
 	}
-	t.Observer, err = member(ctx, segment.Subnet, e.Cluster.Observer)
+	t.Observer, err = member(ctx, segment, e.Cluster.Observer)
 	return t, err
 }
 
-func node(ctx context.Context, n cluster.Node, subnet netip.Prefix) (journal.Node, error) {
+func node(ctx context.Context, n cluster.Node, segment cluster.Segment) (journal.Node, error) {
 	ifaces, err := n.Interfaces(ctx)
 	if err != nil {
 		return journal.Node{}, fmt.Errorf("list interfaces of %s: %w", n.Name(), err)
@@ -68,20 +67,22 @@ func node(ctx context.Context, n cluster.Node, subnet netip.Prefix) (journal.Nod
 		for _, a := range i.Addresses {
 			switch {
 			case a.Addr().IsLoopback():
-			case out.Address == "" && subnet.Contains(a.Addr()):
+			case out.Address == "" && segment.Subnet.Contains(a.Addr()):
 				out.Interface, out.Address, out.MAC = i.Name, a.Addr().String(), i.MAC
+			case out.Address6 == "" && segment.Subnet6.Contains(a.Addr()):
+				out.Address6 = a.Addr().String()
 			default:
 				out.OtherAddresses = append(out.OtherAddresses, a.Addr().String())
 			}
 		}
 	}
 	if out.Address == "" || out.MAC == "" {
-		return out, fmt.Errorf("node %s has no address in %s", n.Name(), subnet)
+		return out, fmt.Errorf("node %s has no address in %s", n.Name(), segment.Subnet)
 	}
 	return out, nil
 }
 
-func member(ctx context.Context, subnet netip.Prefix, get func(context.Context) (cluster.Host, error)) (journal.Member, error) {
+func member(ctx context.Context, segment cluster.Segment, get func(context.Context) (cluster.Host, error)) (journal.Member, error) {
 	h, err := get(ctx)
 	if err != nil {
 		return journal.Member{}, err
@@ -90,12 +91,19 @@ func member(ctx context.Context, subnet netip.Prefix, get func(context.Context) 
 	if err != nil {
 		return journal.Member{}, fmt.Errorf("list interfaces of %s: %w", h.Name(), err)
 	}
+	out := journal.Member{Name: h.Name()}
 	for _, i := range ifaces {
 		for _, a := range i.Addresses {
-			if subnet.Contains(a.Addr()) {
-				return journal.Member{Name: h.Name(), Address: a.Addr().String(), MAC: i.MAC}, nil
+			switch {
+			case out.Address == "" && segment.Subnet.Contains(a.Addr()):
+				out.Address, out.MAC = a.Addr().String(), i.MAC
+			case out.Address6 == "" && segment.Subnet6.Contains(a.Addr()):
+				out.Address6 = a.Addr().String()
 			}
 		}
 	}
-	return journal.Member{}, fmt.Errorf("%s has no address in %s", h.Name(), subnet)
+	if out.Address == "" {
+		return journal.Member{}, fmt.Errorf("%s has no address in %s", h.Name(), segment.Subnet)
+	}
+	return out, nil
 }

@@ -31,16 +31,47 @@ func observeTraffic(ctx context.Context, e *Env, o *journal.Observation) error {
 	if targets == nil {
 		return unassigned(o, missing)
 	}
-	if err := o.Write(journal.KindPaths, journal.Paths{Targets: targets}); err != nil {
-		return err
-	}
 	client, err := e.freshClient(ctx)
 	if err != nil {
 		return err
 	}
+	return e.sentAll(ctx, o, client, journal.StreamHTTP, targets)
+}
+
+// A run whose requests are counted is made until the client has sent all of them, each time at
+// half the rate: a machine that is busy or emulated may not carry what was asked for.
+const (
+	sentAttempts = 3
+	sentPause    = time.Second // before the second attempt; it doubles
+)
+
+// sentAll makes limits.requests HTTP requests to each target, on new connections, until the
+// client was not what failed, and writes down what was asked.
+func (e *Env) sentAll(ctx context.Context, o *journal.Observation, client cluster.Host, stream string, targets []journal.Target) error {
 	limits := e.Scenario.Spec.Limits
-	_, err = e.load(ctx, o, client, journal.StreamHTTP, "http-new", targets, limits.Requests, 0)
-	return err
+	var discarded []string
+	last, n := "", 0
+	err := attempts(ctx, sentAttempts, sentPause, func() (bool, error) {
+		if n++; n > 1 {
+			discarded = append(discarded, last)
+		}
+		last = journal.AttemptStream(stream, n)
+		totals, err := e.loadAs(ctx, o, client, loadRun{stream: last, mode: probe.ModeHTTPNew, targets: targets, count: limits.Requests, perSecond: max(1, limits.RequestRate>>(n-1))})
+		if err != nil {
+			return false, err
+		}
+		if !totals.SentAll() {
+			e.Progress(fmt.Sprintf("attempt %d of %d: the client never sent %d of %d requests", n, sentAttempts, totals.Dropped+totals.Cancelled, totals.Scheduled))
+		}
+		return totals.SentAll(), nil
+	})
+	if err != nil {
+		return err
+	}
+	for i := range targets {
+		targets[i].Stream = last
+	}
+	return o.Write(journal.KindPaths, journal.Paths{Targets: targets, Discarded: discarded})
 }
 
 // vipTargets lists the VIPs of the Services that port selects, with the port to ask. Where
@@ -136,13 +167,16 @@ const latencyPause = 2 * time.Second // before the second attempt; it doubles
 // returns the stream of the last attempt and those of the ones before, which only the
 // client's own lateness discards, never what they measured.
 func (e *Env) keptSchedule(ctx context.Context, o *journal.Observation, client cluster.Host, stream, mode string, targets []journal.Target) (last string, discarded []string, err error) {
+	limits := e.Scenario.Spec.Limits
 	n := 0
 	err = attempts(ctx, journal.LatencyAttempts, latencyPause, func() (bool, error) {
 		if n++; n > 1 {
 			discarded = append(discarded, last)
 		}
 		last = journal.AttemptStream(stream, n)
-		totals, err := e.load(ctx, o, client, last, mode, targets, e.Scenario.Spec.Limits.LatencyRequests, latencyWarmup)
+		totals, err := e.loadAs(ctx, o, client, loadRun{
+			stream: last, mode: mode, targets: targets, count: limits.LatencyRequests, warmup: latencyWarmup, perSecond: limits.RequestRate, realtime: true,
+		})
 		if err != nil {
 			return false, err
 		}
@@ -170,32 +204,46 @@ const lateAfter = 5 * time.Millisecond
 
 // load runs the load instrument with count measured requests to each target.
 func (e *Env) load(ctx context.Context, o *journal.Observation, client cluster.Host, stream, mode string, targets []journal.Target, count, warmup int) (probe.LoadTotals, error) {
-	rate := pace.Rate(ctx, e.Scenario.Spec.Limits.RequestRate*len(targets))
-	total := (count + warmup) * len(targets)
+	return e.loadAs(ctx, o, client, loadRun{stream: stream, mode: mode, targets: targets, count: count, warmup: warmup, perSecond: e.Scenario.Spec.Limits.RequestRate})
+}
+
+// loadRun is one run of the load instrument.
+type loadRun struct {
+	stream, mode  string
+	targets       []journal.Target
+	count, warmup int  // for each target: measured requests, and those before them
+	perSecond     int  // for each target, on an ordinary machine
+	realtime      bool // the client goes before all else on its machine, where that is allowed
+}
+
+func (e *Env) loadAs(ctx context.Context, o *journal.Observation, client cluster.Host, r loadRun) (probe.LoadTotals, error) {
+	rate := pace.Rate(ctx, r.perSecond*len(r.targets))
+	total := (r.count + r.warmup) * len(r.targets)
 	timeout := pace.Scale(ctx, requestTimeout)
 	args := []string{
-		"load", "--mode", mode, "--rate", strconv.Itoa(rate), "--count", strconv.Itoa(total),
-		"--warmup", strconv.Itoa(warmup * len(targets)), "--timeout", timeout.String(), "--late", lateAfter.String(),
+		"load", "--mode", r.mode, "--rate", strconv.Itoa(rate), "--count", strconv.Itoa(total),
+		"--warmup", strconv.Itoa(r.warmup * len(r.targets)), "--timeout", timeout.String(), "--late", lateAfter.String(),
 	}
-	for _, t := range targets {
+	if r.realtime {
+		args = append(args, "--realtime")
+	}
+	for _, t := range r.targets {
 		args = append(args, "--target", t.Name+"="+t.Address)
 	}
-	end, err := e.instrument(ctx, o, client, stream, e.loadTime(ctx, count+warmup, len(targets)), args...)
+	end, err := e.instrument(ctx, o, client, r.stream, loadTime(ctx, r.count+r.warmup, r.perSecond), args...)
 	if err != nil {
 		return probe.LoadTotals{}, err
 	}
 	var totals probe.LoadTotals
 	if err := json.Unmarshal(end.Totals, &totals); err != nil {
-		return totals, fmt.Errorf("read the totals of instrument %s: %w", stream, err)
+		return totals, fmt.Errorf("read the totals of instrument %s: %w", r.stream, err)
 	}
 	return totals, nil
 }
 
-// loadTime is how long count requests to each of so many targets take: the rate is per
-// target.
-func (e *Env) loadTime(ctx context.Context, count, targets int) time.Duration {
-	rate := e.Scenario.Spec.Limits.RequestRate * targets
-	return time.Duration(float64(count*targets)/float64(rate)*float64(time.Second)) + pace.Scale(ctx, requestTimeout)
+// loadTime is how long count requests to each target take, at so many a second for each.
+func loadTime(ctx context.Context, count, perSecond int) time.Duration {
+	return time.Duration(float64(count)/float64(perSecond)*float64(time.Second)) + pace.Scale(ctx, requestTimeout)
 }
 
 // freshClient returns the client with no neighbour entry left: an old one would

@@ -18,7 +18,8 @@ const (
 	StepBegin EventType = "step.begin"
 	StepEnd   EventType = "step.end"
 	Progress  EventType = "progress"
-	Kept      EventType = "kept" // the cluster stays, by the user's choice; the message says how to reach it
+	Timed     EventType = "timed" // a part of the bring-up, which may have gone on beside others
+	Kept      EventType = "kept"  // the cluster stays, by the user's choice; the message says how to reach it
 )
 
 // Event is one line of a worker's stdout: its progress, for people and for the
@@ -32,6 +33,8 @@ type Event struct {
 	Steps    int       `json:"steps,omitempty"` // how many there are
 	Message  string    `json:"message,omitempty"`
 	Elapsed  int64     `json:"elapsedMS,omitempty"`
+	Began    int64     `json:"beganMS,omitempty"` // of what was timed, after the first began
+	After    []string  `json:"after,omitempty"`   // of what was timed: what it waited for
 	Error    string    `json:"error,omitempty"`
 }
 

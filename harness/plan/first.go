@@ -28,7 +28,7 @@ func (w *worker) firstAnswer(ctx context.Context, s component.Service) error {
 		return nil // that it has none is a verdict
 	}
 	note := map[string]any{"what": "first answer through the VIP"}
-	for deadline := time.Now().Add(pace.Scale(ctx, firstWithin)); ; {
+	for deadline := time.Now().Add(pace.Scale(ctx, firstWithin+w.Scenario.Spec.DataPlane.Programs())); ; {
 		answered, err := w.env.Answers(ctx, s.VIP, int(s.Ports[component.PortHTTP].Port))
 		if err != nil {
 			return fmt.Errorf("ask for a first answer: %w", err)

@@ -11,10 +11,6 @@ import (
 	"github.com/lbmatrix/lbmatrix/harness/pace"
 )
 
-// moreWithin bounds, for each Service beside those under test, the wait until somebody
-// answers for its VIP. That nobody does is what a check will say.
-const moreWithin = 200 * time.Millisecond
-
 // deployMore makes the Services beside those under test, and notes how long it took until
 // the API server had them, until each had an address, and until each was answered for by one node.
 func (w *worker) deployMore(ctx context.Context) error {
@@ -23,12 +19,13 @@ func (w *worker) deployMore(ctx context.Context) error {
 		return nil
 	}
 	w.progress("making %d more Services", n)
+	within := w.Scenario.Spec.DataPlane.Programs() + w.Scenario.MoreWithin()
 	begin := time.Now()
 	if err := w.echo.ApplyMore(ctx, n); err != nil {
 		return err
 	}
 	note := map[string]any{"what": "more Services", "services": n, "appliedMS": time.Since(begin).Milliseconds()}
-	vips, err := w.echo.WaitMoreAssigned(ctx, n)
+	vips, err := w.echo.WaitMoreAssigned(ctx, n, within)
 	if err := w.noted(ctx, err); err != nil { // a Service without a VIP is for the check to tell
 		return err
 	}
@@ -37,7 +34,7 @@ func (w *worker) deployMore(ctx context.Context) error {
 	for _, a := range vips {
 		addrs = append(addrs, a.String())
 	}
-	limited, cancel := context.WithTimeout(ctx, pace.Scale(ctx, firstWithin+time.Duration(n)*moreWithin))
+	limited, cancel := context.WithTimeout(ctx, pace.Scale(ctx, firstWithin+within))
 	defer cancel()
 	silent, err := w.env.WaitAnswered(limited, addrs)
 	if ctx.Err() != nil {

@@ -60,6 +60,7 @@ func (w *worker) mutate(ctx context.Context, name string, broken, restored journ
 	}
 	f, err := fault.New(name, fault.Target{
 		Dynamic: w.env.Dynamic, MetalLB: w.env.MetalLB, Nodes: nodes, Announcer: w.env.RemoteAnnouncer, Services: w.env.Services, Spare: w.env.Spare,
+		Six: w.env.SixVIP, Programs: w.Scenario.Spec.DataPlane.Programs(),
 	})
 	if err != nil {
 		return err

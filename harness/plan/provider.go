@@ -14,6 +14,7 @@ import (
 	"github.com/lbmatrix/lbmatrix/harness/cluster/kind"
 	"github.com/lbmatrix/lbmatrix/harness/cluster/netns"
 	"github.com/lbmatrix/lbmatrix/harness/docker"
+	"github.com/lbmatrix/lbmatrix/harness/journal"
 	"github.com/lbmatrix/lbmatrix/harness/scenario"
 )
 
@@ -35,6 +36,12 @@ type provided interface {
 	NodeProbe() string
 }
 
+// supervised is a cluster whose control plane this process runs.
+type supervised interface {
+	// Died says what of the control plane ended by itself, with the end of its log.
+	Died() error
+}
+
 // networked is a cluster whose pods are connected by a component.
 type networked interface {
 	// ControlPlaneAddress is where the API server is, without any Service.
@@ -47,6 +54,8 @@ var (
 	_ provided  = (*kind.Cluster)(nil)
 	_ provided  = (*netns.Cluster)(nil)
 	_ networked = (*kind.Cluster)(nil)
+
+	_ supervised = (*netns.Cluster)(nil)
 )
 
 // newCluster lets the provider create the cluster. What there is, is returned beside an
@@ -58,6 +67,8 @@ func (w *worker) newCluster(ctx context.Context) (provided, error) {
 		c, err := netns.Create(ctx, netns.Options{
 			Name: w.clusterName(), Scenario: w.Scenario, Programs: w.Programs,
 			Ledger: w.ledger, Dir: w.Dir, Log: w.log, Progress: progress,
+			// It may come when the journal has been closed: then people are told alone.
+			Crashed: func(msg string) { _ = w.note("crash", msg) },
 		})
 		if c == nil {
 			return nil, err
@@ -77,16 +88,19 @@ func (w *worker) newCluster(ctx context.Context) (provided, error) {
 	return nil, fmt.Errorf("create cluster: no provider %q", w.Provider)
 }
 
-// timeLine says when each step of a bring-up began and how long it took, in seconds, by
-// the time they began.
-func timeLine(all []cluster.Timing) string {
+// timeLine journals when each step of the bring-up began and how long it took, in seconds,
+// by the time they began, and tells the parent, who keeps it in run.json.
+func (w *worker) timeLine() error {
+	all := w.world.cluster.Timings()
 	if len(all) == 0 {
-		return ""
+		return nil
 	}
 	slices.SortStableFunc(all, func(a, b cluster.Timing) int { return a.Began.Compare(b.Began) })
 	var parts []string
 	for _, t := range all {
-		parts = append(parts, fmt.Sprintf("%s %.1f+%.1fs", t.Name, t.Began.Sub(all[0].Began).Seconds(), t.Elapsed.Seconds()))
+		began := t.Began.Sub(all[0].Began)
+		parts = append(parts, fmt.Sprintf("%s %.1f+%.1fs", t.Name, began.Seconds(), t.Elapsed.Seconds()))
+		w.events.emit(Event{Type: Timed, Step: t.Name, Began: began.Milliseconds(), Elapsed: t.Elapsed.Milliseconds(), After: t.After})
 	}
-	return strings.Join(parts, ", ")
+	return w.journal.Write(journal.KindNote, map[string]string{"bring-up": strings.Join(parts, ", ")})
 }

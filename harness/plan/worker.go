@@ -144,6 +144,7 @@ func (w *worker) step(ctx context.Context, name string, run func(context.Context
 	}
 	end := journal.Step{Name: name, ElapsedMS: time.Since(started).Milliseconds()}
 	if err != nil {
+		err = errors.Join(err, w.died())
 		end.Error = err.Error()
 	}
 	ev.Type, ev.Elapsed, ev.Error = StepEnd, end.ElapsedMS, end.Error
@@ -153,6 +154,17 @@ func (w *worker) step(ctx context.Context, name string, run func(context.Context
 	}
 	if err != nil {
 		return fmt.Errorf("%s: %w", name, err)
+	}
+	return nil
+}
+
+// died says what a step may have failed for.
+func (w *worker) died() error {
+	if w.world == nil {
+		return nil
+	}
+	if c, ok := w.world.cluster.(supervised); ok {
+		return c.Died()
 	}
 	return nil
 }

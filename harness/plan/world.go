@@ -46,9 +46,6 @@ func (w *worker) create(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	if err := w.journal.Write(journal.KindNote, map[string]string{"bring-up": timeLine(c.Timings())}); err != nil {
-		return err
-	}
 	if w.world.kube, err = kubernetes.NewForConfig(c.RESTConfig()); err != nil {
 		return fmt.Errorf("make client: %w", err)
 	}
@@ -141,7 +138,11 @@ func (w *worker) announce(ctx context.Context, m *component.MetalLB) error {
 	if err != nil {
 		return err
 	}
-	if err := m.ApplyPool(ctx, segment.First, segment.Last); err != nil {
+	pool := []component.Range{{First: segment.First, Last: segment.Last}}
+	if segment.First6.IsValid() {
+		pool = append(pool, component.Range{First: segment.First6, Last: segment.Last6})
+	}
+	if err := m.ApplyPool(ctx, pool...); err != nil {
 		return err
 	}
 	announcers, err := w.announcers(ctx)
@@ -157,8 +158,12 @@ func (w *worker) startBackends(ctx context.Context) error {
 	if err := w.world.cluster.WaitReady(ctx); err != nil {
 		return err
 	}
+	if err := w.timeLine(); err != nil {
+		return err
+	}
 	w.echo = &component.Echo{
 		Client: w.world.kube, Image: w.BackendImage, Replicas: int32(w.Scenario.Spec.Backend.Replicas),
+		Six:      w.Scenario.Spec.Cluster.IPFamily == scenario.Dual,
 		Progress: func(line string) { w.progress("%s", line) },
 	}
 	return w.echo.ApplyBackend(ctx)
@@ -181,7 +186,7 @@ func (w *worker) deploy(ctx context.Context) error {
 	}
 	w.env = &observe.Env{
 		Scenario: w.Scenario, Journal: w.journal, Cluster: w.world.cluster, Kube: w.world.kube, Dynamic: w.world.dynamic,
-		Namespace: component.EchoNamespace, Remote: component.EchoRemote, Roles: component.Roles(), More: component.EchoMore, Dir: w.Dir, MetalLB: c.Namespace,
+		Namespace: component.EchoNamespace, Remote: component.EchoRemote, Roles: component.Roles(), More: component.EchoMore, Six: component.EchoSix, Dir: w.Dir, MetalLB: c.Namespace,
 		Unassigned: segment.Unassigned, Probe: w.world.cluster.Probe(), NodeProbe: w.world.cluster.NodeProbe(),
 		Progress: func(msg string) { w.progress("%s", msg) },
 	}

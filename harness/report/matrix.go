@@ -42,9 +42,14 @@ type Run struct {
 type Machine = journal.Machine
 
 // Timing is how long one named step took.
+//
+// What went on beside others says when it began, and what it waited for.
 type Timing struct {
 	Name    string        `json:"name"`
+	Of      string        `json:"of,omitempty"` // the scenario whose bring-up it is a part of
+	Began   time.Duration `json:"beganNS,omitempty"`
 	Elapsed time.Duration `json:"elapsedNS"`
+	After   []string      `json:"after,omitempty"`
 }
 
 // Property is a named fact about a suite: a version, the node image.

@@ -79,7 +79,9 @@ func mdFindings(b *strings.Builder, m Matrix) {
 func mdTimings(b *strings.Builder, m Matrix) {
 	t := mdTable{head: []string{"Of", "Step", "Took"}, align: []string{"l", "l", "r"}}
 	for _, x := range m.Run.Timings {
-		t.add("the run", md(x.Name), durationText(x.Elapsed))
+		if x.Of == "" { // else it is a part of a step
+			t.add("the run", md(x.Name), durationText(x.Elapsed))
+		}
 	}
 	for _, s := range m.Suites {
 		var sum time.Duration

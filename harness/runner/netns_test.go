@@ -27,7 +27,7 @@ func TestNetnsRunEndToEnd(t *testing.T) {
 	if testing.Short() {
 		t.Skip("runs a cluster")
 	}
-	if missing := netns.Missing(); len(missing) > 0 {
+	if missing := netns.Missing(&scenario.Scenario{}); len(missing) > 0 {
 		t.Skipf("this machine cannot run a cluster of namespaces: %v", missing)
 	}
 	sc, err := scenarios.Get("kube-proxy-iptables-metallb-l2", scenario.Options{})

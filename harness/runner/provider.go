@@ -89,9 +89,7 @@ func lacks(missing, fix string) error {
 
 // netnsCheck asks this machine whether clusters of namespaces can run on it.
 func netnsCheck(ctx context.Context, sc *scenario.Scenario) error {
-	if missing := netns.Missing(); len(missing) > 0 {
-		return &unsupportedError{journal.Unsupported{Missing: missing, Fix: "Get what is missing: `make netns` does on Debian, as root"}}
-	}
+	// The kernel first: where it lacks something a guest has everything else too.
 	kernel, err := preflight.Running()
 	if err != nil {
 		return err
@@ -99,12 +97,16 @@ func netnsCheck(ctx context.Context, sc *scenario.Scenario) error {
 	if u := preflight.Check(ctx, kernel, sc); u != nil {
 		return &kernelError{unsupportedError{*u}}
 	}
+	if missing := netns.Missing(sc); len(missing) > 0 {
+		return &unsupportedError{journal.Unsupported{Missing: missing, Fix: "Get what is missing: `make netns` does on Debian, as root"}}
+	}
 	nodes := 1 + sc.Spec.Cluster.Workers
 	for _, check := range []func() *journal.Unsupported{
 		func() *journal.Unsupported {
 			return preflight.ThisInotify().Check(nodes, preflight.InotifyPerNamespaceNode)
 		},
 		func() *journal.Unsupported { return preflight.CheckMemory(preflight.Memory, nodes) },
+		func() *journal.Unsupported { return preflight.ThisNeighbours().Check(nodes) },
 	} {
 		if u := check(); u != nil {
 			return &unsupportedError{*u}

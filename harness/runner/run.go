@@ -196,12 +196,19 @@ func (r *execution) work(ctx context.Context, sc *scenario.Scenario, dir string)
 	if err := r.clean(ctx, c); err != nil {
 		return err
 	}
-	limit := pace.Stretch(scenarioLimit, r.matrix.Run.Machine.Slowdown)
+	limit := pace.Stretch(scenarioLimit+2*sc.MoreWithin(), r.matrix.Run.Machine.Slowdown)
 	workCtx, cancelWork := context.WithTimeoutCause(ctx, limit, fmt.Errorf("the scenario took longer than %s", limit))
 	defer cancelWork()
 	kept := false
 	err = work(workCtx, r.Worker, r.WorkerEnv, c, func(e plan.Event) {
 		kept = kept || e.Type == plan.Kept
+		if e.Type == plan.Timed {
+			r.matrix.Run.Timings = append(r.matrix.Run.Timings, report.Timing{
+				Name: e.Step, Of: sc.Metadata.Name, After: e.After,
+				Began: time.Duration(e.Began) * time.Millisecond, Elapsed: time.Duration(e.Elapsed) * time.Millisecond,
+			})
+			return
+		}
 		if r.Progress != nil {
 			r.Progress(e)
 		}
@@ -280,6 +287,9 @@ func (r *execution) configure(ctx context.Context, sc *scenario.Scenario, dir st
 	if c.Provider == scenario.ProviderKind {
 		err = r.images(ctx, chosen.daemon, set, &c)
 	} else {
+		if r.From.Source == artifact.Registry { // which has images, and no programs
+			c.Versions[propertySource] = fmt.Sprintf("%s (charts), %s (programs)", artifact.Registry, artifact.GoModule)
+		}
 		err = r.programs(ctx, set, &c)
 	}
 	if err != nil {

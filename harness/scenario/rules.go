@@ -32,14 +32,16 @@ func rules(known Options) map[string]rule {
 	checkID := rule{oneOf: known.Checks, pattern: kebabPattern, check: checkKebab}
 	consequences := rule{uniqueItems: true}
 	return map[string]rule{
-		"apiVersion":                {oneOf: []string{APIVersion}},
-		"kind":                      {oneOf: []string{Kind}},
-		"metadata.name":             {maxLength: maxName, pattern: kebabPattern, check: checkKebab},
-		"metadata.title":            {maxLength: 120, pattern: linePattern, check: checkLine},
-		"spec.dataPlane.proxy":      {oneOf: proxies},
-		"spec.dataPlane.forwarding": {oneOf: []string{string(ForwardingSNAT), string(ForwardingDSR), string(ForwardingHybrid)}},
-		"spec.cluster.provider":     {oneOf: []string{ProviderAny, ProviderKind, ProviderNetns}},
-		"spec.cluster.kubernetes":   {pattern: kubernetesPattern, check: checkKubernetes},
+		"apiVersion":                   {oneOf: []string{APIVersion}},
+		"kind":                         {oneOf: []string{Kind}},
+		"metadata.name":                {maxLength: maxName, pattern: kebabPattern, check: checkKebab},
+		"metadata.title":               {maxLength: 120, pattern: linePattern, check: checkLine},
+		"spec.dataPlane.proxy":         {oneOf: proxies},
+		"spec.dataPlane.forwarding":    {oneOf: []string{string(ForwardingSNAT), string(ForwardingDSR), string(ForwardingHybrid)}},
+		"spec.dataPlane.minSyncPeriod": {shortest: 100 * time.Millisecond, longest: 30 * time.Second},
+		"spec.cluster.provider":        {oneOf: []string{ProviderAny, ProviderKind, ProviderNetns}},
+		"spec.cluster.kubernetes":      {pattern: kubernetesPattern, check: checkKubernetes},
+		"spec.cluster.ipFamily":        {oneOf: []string{string(IPv4), string(Dual)}},
 		// One worker would be announcer and only backend: nothing could be off its announcer.
 		"spec.cluster.workers":                     between(2, 120),
 		"spec.cluster.cni":                         {oneOf: []string{string(CNIStatic), string(CNICilium)}},

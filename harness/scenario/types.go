@@ -43,6 +43,19 @@ type Spec struct {
 	Mutations    []Mutation    `yaml:"mutations,omitempty" json:"mutations,omitempty" jsonschema:"ways the healthy cluster is broken to prove that the named checks catch it"`
 }
 
+// What the Services beside those under test add to limits of time, for each of them and each
+// of them on each node: on two cores 300 on 30 nodes took 170 s (docs/running.md, Scale).
+const (
+	morePerService = 200 * time.Millisecond
+	morePerNode    = 10 * time.Millisecond
+)
+
+// MoreWithin bounds the time from when the Services beside those under test are made until each
+// has an address, and from then until each is answered for: every node writes the rules of all.
+func (s *Scenario) MoreWithin() time.Duration {
+	return time.Duration(s.Spec.LoadBalancer.MoreServices) * (morePerService + time.Duration(1+s.Spec.Cluster.Workers)*morePerNode)
+}
+
 // Proxy says who programs Services.
 type Proxy string
 
@@ -69,6 +82,13 @@ type DataPlane struct {
 	Proxy      Proxy      `yaml:"proxy" json:"proxy" jsonschema:"iptables, ipvs or nftables: kube-proxy's mode; cilium: its kube-proxy replacement, without kube-proxy"`
 	Forwarding Forwarding `yaml:"forwarding,omitempty" json:"forwarding,omitempty" jsonschema:"snat (default); dsr or hybrid (DSR for TCP, SNAT for UDP) with proxy cilium"`
 	StrictARP  bool       `yaml:"strictARP,omitempty" json:"strictARP,omitempty" jsonschema:"kube-proxy's ipvs.strictARP; only read in ipvs mode"`
+	// MinSyncPeriod is what Kubernetes' documentation says to raise where a sync takes longer than it.
+	MinSyncPeriod Duration `yaml:"minSyncPeriod,omitempty" json:"minSyncPeriod,omitempty" jsonschema:"kube-proxy's minSyncPeriod of its mode: the least time between two writes of its rules, 100ms to 30s; without it kube-proxy has its own, a second for iptables and nftables"`
+}
+
+// Programs is how long kube-proxy may wait before it writes a change, however fast it is.
+func (d DataPlane) Programs() time.Duration {
+	return max(time.Second, time.Duration(d.MinSyncPeriod))
 }
 
 // CNI says how pods are connected.
@@ -90,15 +110,25 @@ const (
 	ProviderNetns = "netns" // nodes are Linux namespaces; there is no kubelet
 )
 
+// IPFamily says which addresses a cluster has.
+type IPFamily string
+
+// The families of addresses.
+const (
+	IPv4 IPFamily = "ipv4"
+	Dual IPFamily = "dual" // IPv4 first, and IPv6
+)
+
 // Cluster is the cluster under test.
 type Cluster struct {
-	Provider              string `yaml:"provider,omitempty" json:"provider,omitempty" jsonschema:"who makes the cluster: kind (containers), netns (processes in namespaces, for kube-proxy only), or any (default) of them"`
-	Kubernetes            string `yaml:"kubernetes" json:"kubernetes" jsonschema:"version, for example v1.35.4"`
-	Workers               int    `yaml:"workers" json:"workers" jsonschema:"number of worker nodes, 2 to 120; there is one control plane"`
-	CNI                   CNI    `yaml:"cni" json:"cni" jsonschema:"static: ptp and host-local with a route per peer node; cilium: the component cilium"`
-	PodSubnet             string `yaml:"podSubnet,omitempty" json:"podSubnet,omitempty" jsonschema:"IPv4 CIDR, default 10.244.0.0/16"`
-	ServiceSubnet         string `yaml:"serviceSubnet,omitempty" json:"serviceSubnet,omitempty" jsonschema:"IPv4 CIDR, default 10.96.0.0/16"`
-	ControlPlaneAnnounces bool   `yaml:"controlPlaneAnnounces,omitempty" json:"controlPlaneAnnounces,omitempty" jsonschema:"remove the label node.kubernetes.io/exclude-from-external-load-balancers from the control plane, so that it may announce"`
+	Provider              string   `yaml:"provider,omitempty" json:"provider,omitempty" jsonschema:"who makes the cluster: kind (containers), netns (processes in namespaces, for kube-proxy only), or any (default) of them"`
+	Kubernetes            string   `yaml:"kubernetes" json:"kubernetes" jsonschema:"version, for example v1.35.4"`
+	Workers               int      `yaml:"workers" json:"workers" jsonschema:"number of worker nodes, 2 to 120; there is one control plane"`
+	CNI                   CNI      `yaml:"cni" json:"cni" jsonschema:"static: ptp and host-local with a route per peer node; cilium: the component cilium"`
+	IPFamily              IPFamily `yaml:"ipFamily,omitempty" json:"ipFamily,omitempty" jsonschema:"ipv4 (default), or dual: IPv6 beside it, and a Service with an IPv6 VIP; on namespaces only"`
+	PodSubnet             string   `yaml:"podSubnet,omitempty" json:"podSubnet,omitempty" jsonschema:"IPv4 CIDR, default 10.244.0.0/16"`
+	ServiceSubnet         string   `yaml:"serviceSubnet,omitempty" json:"serviceSubnet,omitempty" jsonschema:"IPv4 CIDR, default 10.96.0.0/16"`
+	ControlPlaneAnnounces bool     `yaml:"controlPlaneAnnounces,omitempty" json:"controlPlaneAnnounces,omitempty" jsonschema:"remove the label node.kubernetes.io/exclude-from-external-load-balancers from the control plane, so that it may announce"`
 }
 
 // Component is one Helm release.

@@ -132,6 +132,12 @@ func (l *loader) dataPlane(s Spec) {
 	if s.DataPlane.StrictARP && s.DataPlane.Proxy != ProxyIPVS {
 		refuse("spec.dataPlane.strictARP", "only kube-proxy in ipvs mode reads it", "remove it")
 	}
+	if s.Cluster.IPFamily == Dual && s.Cluster.Provider != ProviderNetns {
+		refuse("spec.cluster.ipFamily", "clusters of containers are made for IPv4", "write provider: netns")
+	}
+	if s.DataPlane.MinSyncPeriod != 0 && s.DataPlane.Proxy == ProxyCilium {
+		refuse("spec.dataPlane.minSyncPeriod", "only kube-proxy reads it", "remove it")
+	}
 }
 
 // expectations refuses a check that is both what must catch a known-bad and a mere

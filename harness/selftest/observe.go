@@ -49,6 +49,8 @@ func observations() map[string]func(context.Context, *Site, *journal.Observation
 	return map[string]func(context.Context, *Site, *journal.Observation, scenario.Limits) error{
 		journal.ObsARP:          observeARP,
 		journal.ObsMore:         observeMore,
+		journal.ObsNDP:          observeNDP,
+		journal.ObsTraffic6:     observeTraffic6,
 		journal.ObsAnnouncement: observeAnnouncement,
 		journal.ObsTraffic:      observeTraffic,
 		journal.ObsReplyPath:    observeReplyPath,
@@ -94,25 +96,36 @@ func observeAnnouncement(_ context.Context, s *Site, o *journal.Observation, _ s
 // for the addresses that must be silent.
 func observeARP(ctx context.Context, s *Site, o *journal.Observation, limits scenario.Limits) error {
 	var targets []journal.Target
-	add := func(kind, name string, addr netip.Addr, svc, node string) {
-		targets = append(targets, journal.Target{Name: name, Service: svc, Kind: kind, Address: addr.String(), Node: node, Stream: journal.StreamARP})
+	add := func(kind string, addr netip.Addr, svc string) {
+		targets = append(targets, journal.Target{Name: addr.String(), Service: svc, Kind: kind, Address: addr.String(), Stream: journal.StreamARP})
 	}
 	for _, svc := range s.services {
 		kind := journal.TargetVIP
 		if svc.name == serviceIdle {
 			kind = journal.TargetIdle
 		}
-		add(kind, svc.vip.String(), svc.vip, svc.name, "")
+		add(kind, svc.vip, svc.name)
 	}
-	for _, n := range s.nodes {
-		add(journal.TargetNodeAddress, n.Name, n.Address, "", n.Name)
-	}
-	add(journal.TargetSpare, spare().String(), spare(), "", "")
-	add(journal.TargetUnassigned, unassigned().String(), unassigned(), "", "")
+	targets = append(targets, s.controls(journal.StreamARP)...)
+	add(journal.TargetSpare, spare(), "")
+	add(journal.TargetUnassigned, unassigned(), "")
 	if err := o.Write(journal.KindPaths, journal.Paths{Targets: targets}); err != nil {
 		return err
 	}
 	return s.sweep(ctx, o, journal.StreamARP, targets, limits.ARPProbes, limits.ARPInterval.D())
+}
+
+// controls are the nodes' own addresses, which a sweep must hear each node answer for.
+func (s *Site) controls(stream string) []journal.Target {
+	var out []journal.Target
+	for i, n := range s.nodes {
+		addr := n.Address
+		if stream == journal.StreamNDP {
+			addr = addr6(byte(2 + i))
+		}
+		out = append(out, journal.Target{Name: n.Name, Kind: journal.TargetNodeAddress, Address: addr.String(), Node: n.Name, Stream: stream})
+	}
+	return out
 }
 
 // moreProbes is as in a real scenario (package observe).
@@ -124,9 +137,7 @@ func observeMore(ctx context.Context, s *Site, o *journal.Observation, limits sc
 	for i, vip := range s.more {
 		targets = append(targets, journal.Target{Service: fmt.Sprintf("more-%d", i), Kind: journal.TargetVIP, Address: vip.String(), Stream: journal.StreamARP})
 	}
-	for _, n := range s.nodes {
-		targets = append(targets, journal.Target{Kind: journal.TargetNodeAddress, Address: n.Address.String(), Node: n.Name, Stream: journal.StreamARP})
-	}
+	targets = append(targets, s.controls(journal.StreamARP)...)
 	if err := o.Write(journal.KindPaths, journal.Paths{Targets: targets}); err != nil {
 		return err
 	}

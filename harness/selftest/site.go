@@ -41,6 +41,7 @@ type Site struct {
 	nodes            []*world.Node
 	pods             []*world.Pod // two on each worker, once they are there
 	services         []*service
+	six              bool           // the hosts have IPv6 addresses
 	more             []netip.Addr   // VIPs of Services beside those under test
 	keepNeighbours   bool           // do not drop what the client has learned before traffic
 	before           []func() error // run once the observer's socket is open, before it asks
@@ -201,6 +202,9 @@ func (s *Site) topology() journal.Topology {
 	}
 	for i, n := range s.nodes {
 		node := journal.Node{Member: member(n.Host), ControlPlane: i == 0, ExcludedFromLB: i == 0, Interface: world.Interface}
+		if s.six {
+			node.Address6 = addr6(byte(2 + i)).String()
+		}
 		for _, gateway := range n.Gateways {
 			node.OtherAddresses = append(node.OtherAddresses, gateway.String())
 		}

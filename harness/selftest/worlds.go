@@ -11,7 +11,9 @@ import (
 
 // Worlds returns every world, in the order in which they are told. A new check gets its
 // code into Want of the worlds that it must pass in and of those it must fail in.
-func Worlds() []World { return slices.Concat(segmentWorlds(), trafficWorlds(), timingWorlds()) }
+func Worlds() []World {
+	return slices.Concat(segmentWorlds(), sixWorlds(), trafficWorlds(), timingWorlds())
+}
 
 // want makes a World's Want: the checks of base, changed by pairs of check and code.
 func want(base map[string]string, pairs ...string) map[string]string {

@@ -120,6 +120,7 @@ type Behaviour struct {
 	Delay      time.Duration // before each write
 	StallFor   time.Duration // it writes nothing for so long
 	StallEvery time.Duration // from the beginning of a stall to that of the next; the first begins so long after the start
+	HangUp     int           // it closes every n-th connection without a word; 0 is none
 }
 
 // Pod starts a backend behind the node. It ends with the segment.
@@ -139,26 +140,43 @@ func (n *Node) Pod(ctx context.Context, name string, b Behaviour) (*Pod, error) 
 		return nil, fmt.Errorf("add pod %s: %w", name, err)
 	}
 	n.Gateways = append(n.Gateways, gateway.Addr())
-	var c serve.Config
-	err = space.Do(func(ns.NetNS) error {
-		var err error
-		c, err = serve.Listen(ctx, fmt.Sprintf("%s:%d", p.Address, podHTTP), "", fmt.Sprintf("%s:%d", p.Address, podUDP))
-		return err
-	})
+	p.Began, err = n.backend(ctx, space, name, netip.AddrPortFrom(p.Address, podHTTP), netip.AddrPortFrom(p.Address, podUDP).String(), b)
 	if err != nil {
 		return nil, fmt.Errorf("add pod %s: %w", name, err)
 	}
-	c.Pod, c.Node, c.Grace = name, n.Name, time.Millisecond
-	p.Began = time.Now()
-	c.HTTP = slowListener{Listener: c.HTTP, behaviour: b, start: p.Began}
+	return p, nil
+}
+
+// Listen starts a backend on the host itself, for HTTP alone. It ends with the segment.
+func (h *Host) Listen(ctx context.Context, http netip.AddrPort, b Behaviour) error {
+	if _, err := h.backend(ctx, h.space, h.Name, http, "", b); err != nil {
+		return fmt.Errorf("listen on %s: %w", h.Name, err)
+	}
+	return nil
+}
+
+// backend starts lbprobe's serve in a namespace, under a name of its own, and says when.
+func (h *Host) backend(ctx context.Context, space ns.NetNS, name string, http netip.AddrPort, udp string, b Behaviour) (time.Time, error) {
+	var c serve.Config
+	err := space.Do(func(ns.NetNS) error {
+		var err error
+		c, err = serve.Listen(ctx, http.String(), "", udp)
+		return err
+	})
+	if err != nil {
+		return time.Time{}, err
+	}
+	c.Pod, c.Node, c.Grace = name, h.Name, time.Millisecond
+	began := time.Now()
+	c.HTTP = &slowListener{Listener: c.HTTP, behaviour: b, start: began}
 	ctx, cancel := context.WithCancel(ctx)
 	done := make(chan error, 1)
 	go func() { done <- serve.Run(ctx, c, stream.NewWriter(io.Discard)) }()
-	n.segment.atEnd(func() error {
+	h.segment.atEnd(func() error {
 		cancel()
 		return <-done
 	})
-	return p, nil
+	return began, nil
 }
 
 // attach links the node to a pod's namespace.
@@ -201,19 +219,28 @@ type slowListener struct {
 	net.Listener
 	behaviour Behaviour
 	start     time.Time
+	accepted  int // by the one goroutine that accepts
 }
 
-func (l slowListener) Accept() (net.Conn, error) {
-	conn, err := l.Listener.Accept()
-	if err != nil {
-		return nil, err
+func (l *slowListener) Accept() (net.Conn, error) {
+	for {
+		conn, err := l.Listener.Accept()
+		if err != nil {
+			return nil, err
+		}
+		l.accepted++
+		if n := l.behaviour.HangUp; n == 0 || l.accepted%n != 0 {
+			return slowConn{conn, l}, nil
+		}
+		if err := conn.Close(); err != nil {
+			return nil, err
+		}
 	}
-	return slowConn{conn, l}, nil
 }
 
 type slowConn struct {
 	net.Conn
-	listener slowListener
+	listener *slowListener
 }
 
 func (c slowConn) Write(b []byte) (int, error) {

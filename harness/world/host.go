@@ -88,6 +88,18 @@ func (h *Host) configure(addresses []netip.Prefix) error {
 	return nil
 }
 
+// AddAddress gives the host's link one more address. One of IPv6 is used at once, without
+// asking whether another host has it.
+func (h *Host) AddAddress(prefix netip.Prefix) error {
+	return h.Do(func() error {
+		link, err := netlink.LinkByName(Interface)
+		if err != nil {
+			return err
+		}
+		return addAddress(link, prefix)
+	})
+}
+
 func addAddress(link netlink.Link, prefix netip.Prefix) error {
 	addr := &netlink.Addr{IPNet: &net.IPNet{IP: prefix.Addr().AsSlice(), Mask: net.CIDRMask(prefix.Bits(), prefix.Addr().BitLen())}}
 	if prefix.Addr().Is6() {

@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"strconv"
 	"strings"
+	"time"
 
 	"go.yaml.in/yaml/v3"
 	"sigs.k8s.io/kind/pkg/apis/config/v1alpha4"
@@ -61,6 +62,9 @@ func renderConfig(name string, s *scenario.Scenario, controlPlane, worker string
 	if s.Spec.DataPlane.Proxy == scenario.ProxyIPVS {
 		cfg.KubeadmConfigPatches = append(cfg.KubeadmConfigPatches, strictARPPatch(s.Spec.DataPlane.StrictARP))
 	}
+	if d := s.Spec.DataPlane; d.MinSyncPeriod != 0 {
+		cfg.KubeadmConfigPatches = append(cfg.KubeadmConfigPatches, minSyncPatch(d))
+	}
 	for range c.Workers {
 		cfg.Nodes = append(cfg.Nodes, v1alpha4.Node{
 			Role: v1alpha4.WorkerRole, Image: worker, KubeadmConfigPatches: []string{joinPatch},
@@ -111,6 +115,11 @@ discovery:
 
 func strictARPPatch(strict bool) string {
 	return fmt.Sprintf("kind: KubeProxyConfiguration\nipvs:\n  strictARP: %t\n", strict)
+}
+
+// minSyncPatch: kube-proxy reads the group of its mode alone.
+func minSyncPatch(d scenario.DataPlane) string {
+	return fmt.Sprintf("kind: KubeProxyConfiguration\n%s:\n  minSyncPeriod: %s\n", d.Proxy, time.Duration(d.MinSyncPeriod))
 }
 
 // syncFrequency is how often kubelet looks at each pod again, and so how soon a pod

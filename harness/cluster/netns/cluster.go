@@ -39,6 +39,7 @@ type Cluster struct {
 	runtime  *runtime
 
 	mu       sync.Mutex
+	ending   bool       // what ends now does so because it was told to
 	machines []*machine // all there are
 	timings  []cluster.Timing
 }
@@ -107,11 +108,19 @@ func (c *Cluster) Timings() []cluster.Timing {
 	return append([]cluster.Timing(nil), c.timings...)
 }
 
-func (c *Cluster) took(name string, since time.Time) {
+func (c *Cluster) took(name string, since time.Time, after ...string) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	c.timings = append(c.timings, cluster.Timing{Name: name, Began: since, Elapsed: time.Since(since)})
+	c.timings = append(c.timings, cluster.Timing{Name: name, Began: since, Elapsed: time.Since(since), After: after})
 }
+
+// The steps of a bring-up.
+const (
+	stepMachines = "machines"
+	stepAPI      = "API server ready"
+	stepNodes    = "nodes registered"
+	stepServices = "Services work"
+)
 
 func (c *Cluster) own(m *machine) {
 	c.mu.Lock()
@@ -119,9 +128,24 @@ func (c *Cluster) own(m *machine) {
 	c.machines = append(c.machines, m)
 }
 
+// Died says which process of the control plane ended by itself, and how; nil while all run.
+// Whatever failed after that failed for it.
+func (c *Cluster) Died() error { return c.controlPlaneDied() }
+
+// watch tells of a process of the control plane that ends: nothing starts it again.
+func (c *Cluster) watch(p *process) {
+	<-p.done
+	c.mu.Lock()
+	ending := c.ending
+	c.mu.Unlock()
+	if !ending {
+		c.o.Crashed(p.died().Error())
+	}
+}
+
 // crashed tells of a program that ended and is started again.
 func (c *Cluster) crashed(pod string, err error) {
-	c.o.Progress(fmt.Sprintf("pod %s crashed and is started again: %v", pod, err))
+	c.o.Crashed(fmt.Sprintf("pod %s crashed and is started again: %v", pod, err))
 }
 
 // readyWait bounds the start of kube-proxy: it takes some seconds.
@@ -138,7 +162,7 @@ const servicesScript = `until curl -sSk -o /dev/null --max-time "$2" "$1"; do sl
 // WaitReady waits for what Create left under way: kube-proxy runs, and the API server's
 // Service address works, on every node. kube-proxy calls itself healthy before that.
 func (c *Cluster) WaitReady(ctx context.Context) error {
-	defer c.took("Services work", time.Now())
+	defer c.took(stepServices, time.Now(), stepNodes)
 	url := "https://" + netip.AddrPortFrom(c.layout.service(1), 443).String() + "/livez"
 	g, ctx := errgroup.WithContext(ctx)
 	g.Go(func() error {
@@ -175,6 +199,7 @@ func (c *Cluster) Delete(ctx context.Context) error {
 	err := c.forward.Stop(ctx)
 	c.forward = nil
 	c.mu.Lock()
+	c.ending = true
 	machines := c.machines
 	c.machines = nil
 	c.mu.Unlock()

@@ -8,9 +8,11 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"net/netip"
 	"os"
 	"path/filepath"
 	"strconv"
+	"strings"
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
@@ -49,7 +51,7 @@ func (c *Cluster) startControlPlane(k *keys) error {
 	server := []string{
 		c.o.Programs[programAPIServer], "--etcd-servers=http://127.0.0.1:2379",
 		"--bind-address=0.0.0.0", "--secure-port=" + strconv.Itoa(apiPort), "--advertise-address=" + address.String(),
-		"--service-cluster-ip-range=" + c.layout.services.String(),
+		"--service-cluster-ip-range=" + strings.Join(both(c.layout, c.layout.services, layout6.services), ","),
 		"--tls-cert-file=" + filepath.Join(k.dir, "serving.crt"), "--tls-private-key-file=" + filepath.Join(k.dir, "serving.key"),
 		"--token-auth-file=" + k.tokens, "--authorization-mode=RBAC", "--allow-privileged",
 		"--service-account-issuer=https://kubernetes.default.svc",
@@ -67,6 +69,7 @@ func (c *Cluster) startControlPlane(k *keys) error {
 			return err
 		}
 		c.control = append(c.control, started)
+		go c.watch(started)
 	}
 	return nil
 }
@@ -140,21 +143,23 @@ const (
 // registerNodes makes the Node objects, which kubelets would.
 func (c *Cluster) registerNodes(ctx context.Context) error {
 	for _, n := range c.nodes {
+		parts := both(c.layout, c.layout.podParts[n.node], func(l layout6) netip.Prefix { return l.podPart(n.node) })
 		node := &corev1.Node{
 			ObjectMeta: metav1.ObjectMeta{Name: n.name, Labels: map[string]string{
 				corev1.LabelHostname: n.name, corev1.LabelOSStable: "linux",
 			}},
-			Spec: corev1.NodeSpec{PodCIDR: c.layout.podParts[n.node].String(), PodCIDRs: []string{c.layout.podParts[n.node].String()}},
+			Spec: corev1.NodeSpec{PodCIDR: parts[0], PodCIDRs: parts},
 			Status: corev1.NodeStatus{
-				Addresses: []corev1.NodeAddress{
-					{Type: corev1.NodeInternalIP, Address: c.layout.address(n.offset).String()}, {Type: corev1.NodeHostName, Address: n.name},
-				},
+				Addresses: []corev1.NodeAddress{{Type: corev1.NodeHostName, Address: n.name}},
 				Conditions: []corev1.NodeCondition{{
 					Type: corev1.NodeReady, Status: corev1.ConditionTrue, Reason: "Namespaces", Message: "a machine of Linux namespaces; there is no kubelet",
 					LastHeartbeatTime: metav1.Now(), LastTransitionTime: metav1.Now(),
 				}},
 				NodeInfo: corev1.NodeSystemInfo{KubeletVersion: "none", OperatingSystem: "linux"},
 			},
+		}
+		for _, a := range c.layout.addresses(n.offset) {
+			node.Status.Addresses = append(node.Status.Addresses, corev1.NodeAddress{Type: corev1.NodeInternalIP, Address: a.String()})
 		}
 		if n.ControlPlane() {
 			node.Labels[controlPlaneLabel] = ""

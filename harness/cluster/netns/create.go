@@ -45,7 +45,7 @@ func (c *Cluster) bringUp(ctx context.Context) error {
 	if err := c.makeMachines(ctx); err != nil {
 		return err
 	}
-	c.took("machines", begin)
+	c.took(stepMachines, begin)
 
 	begin = time.Now()
 	c.o.Progress("starting the control plane")
@@ -60,7 +60,7 @@ func (c *Cluster) bringUp(ctx context.Context) error {
 	if err := c.reachAPI(ctx, k); err != nil {
 		return err
 	}
-	c.took("API server ready", begin)
+	c.took(stepAPI, begin, stepMachines)
 
 	begin = time.Now()
 	for _, step := range []func(context.Context) error{
@@ -70,7 +70,7 @@ func (c *Cluster) bringUp(ctx context.Context) error {
 			return err
 		}
 	}
-	c.took("nodes registered", begin)
+	c.took(stepNodes, begin, stepAPI)
 	return nil
 }
 
@@ -108,9 +108,9 @@ func (c *Cluster) makeMachines(ctx context.Context) error {
 		return err
 	}
 	g, gctx := errgroup.WithContext(ctx)
-	g.Go(func() error { return sw.furnish(gctx, netip.Prefix{}, "") })
+	g.Go(func() error { return sw.furnish(gctx, "") })
 	for _, m := range members {
-		g.Go(func() error { return m.furnish(gctx, c.layout.prefix(m.offset), c.layout.routes(m, len(names))) })
+		g.Go(func() error { return m.furnish(gctx, c.layout.routes(m, len(names)), c.layout.prefixes(m.offset)...) })
 	}
 	return g.Wait()
 }

@@ -46,6 +46,45 @@ type layout struct {
 	podParts []netip.Prefix // a node's each
 	seed     [4]byte
 	vips     int
+	six      *layout6 // nil where there is no IPv6
+}
+
+// layout6 is the IPv6 half: parts of one /48 of unique local addresses (RFC 4193), whose
+// global ID is the scenario's. Members have the offsets that they have in the IPv4 segment.
+type layout6 struct{ global [5]byte }
+
+// Where the parts are, by subnet ID, and the VIPs in their segment.
+const (
+	subnetSegment6  = 0
+	subnetServices6 = 1
+	subnetPods6     = 0x100 // and one for each node
+	offsetVIPs6     = 0x1000
+	vips6           = 16
+)
+
+func (l layout6) subnet(id uint16, bits int) netip.Prefix {
+	a := [16]byte{0: 0xfd}
+	copy(a[1:], l.global[:])
+	binary.BigEndian.PutUint16(a[6:], id)
+	return netip.PrefixFrom(netip.AddrFrom16(a), bits)
+}
+
+// at is the n-th address of a subnet.
+func (l layout6) at(id uint16, n uint32) netip.Addr {
+	a := l.subnet(id, 64).Addr().As16()
+	binary.BigEndian.PutUint32(a[12:], n)
+	return netip.AddrFrom16(a)
+}
+
+func (l layout6) segment() netip.Prefix         { return l.subnet(subnetSegment6, 64) }
+func (l layout6) services() netip.Prefix        { return l.subnet(subnetServices6, 112) }
+func (l layout6) pods() netip.Prefix            { return l.subnet(subnetPods6, 56) }
+func (l layout6) podPart(node int) netip.Prefix { return l.subnet(subnetPods6+uint16(node), 64) }
+func (l layout6) address(offset int) netip.Addr { return l.at(subnetSegment6, uint32(offset)) }
+
+// pod is the n-th pod's address on a node; the first address is every pod's gateway.
+func (l layout6) pod(node, n int) (address, gateway netip.Addr) {
+	return l.at(subnetPods6+uint16(node), uint32(n)+1), l.at(subnetPods6+uint16(node), 1)
 }
 
 func newLayout(s *scenario.Scenario) (layout, error) {
@@ -63,6 +102,10 @@ func newLayout(s *scenario.Scenario) (layout, error) {
 	}
 	sum := sha256.Sum256([]byte(s.Metadata.Name))
 	copy(l.seed[:], sum[:])
+	if s.Spec.Cluster.IPFamily == scenario.Dual {
+		l.six = &layout6{}
+		copy(l.six.global[:], sum[8:])
+	}
 	bits := segmentBits
 	if offsetObserver+l.vips+reserve > 1<<(32-segmentBits) {
 		bits = bigBits
@@ -101,6 +144,49 @@ func (l layout) prefix(offset int) netip.Prefix {
 	return netip.PrefixFrom(l.address(offset), l.subnet.Bits())
 }
 
+// prefixes are the addresses of a member, as its link has them.
+func (l layout) prefixes(offset int) []netip.Prefix {
+	out := []netip.Prefix{l.prefix(offset)}
+	if l.six != nil {
+		out = append(out, netip.PrefixFrom(l.six.address(offset), l.six.segment().Bits()))
+	}
+	return out
+}
+
+// addresses are those of a member.
+func (l layout) addresses(offset int) []netip.Addr {
+	var out []netip.Addr
+	for _, p := range l.prefixes(offset) {
+		out = append(out, p.Addr())
+	}
+	return out
+}
+
+// pod is where the n-th pod of a node is, from 1.
+func (l layout) pod(node, n int) ([]place, error) {
+	part := l.podParts[node]
+	// The first address is the subnet's own, the second every pod's gateway.
+	address, gateway := fromUint32(toUint32(part.Addr())+1+uint32(n)), part.Addr().Next()
+	if !part.Contains(address.Next()) {
+		return nil, fmt.Errorf("%s has no address left", part)
+	}
+	out := []place{{address, gateway}}
+	if l.six != nil {
+		six, gateway := l.six.pod(node, n)
+		out = append(out, place{six, gateway})
+	}
+	return out, nil
+}
+
+// both lists an IPv4 network or address and its IPv6 counterpart, where there is one.
+func both[T fmt.Stringer](l layout, four T, six func(layout6) T) []string {
+	out := []string{four.String()}
+	if l.six != nil {
+		out = append(out, six(*l.six).String())
+	}
+	return out
+}
+
 // mac is a locally administered unicast address (the two lowest bits of its first octet
 // are 10): from the scenario, and from the member's place in the segment.
 func (l layout) mac(offset int) net.HardwareAddr {
@@ -119,6 +205,9 @@ func (l layout) segment(nodes int) cluster.Segment {
 	}
 	for i := range nodes {
 		s.InUse = append(s.InUse, l.address(offsetNodes+i))
+	}
+	if l.six != nil {
+		s.Subnet6, s.First6, s.Last6 = l.six.segment(), l.six.address(offsetVIPs6), l.six.address(offsetVIPs6+vips6-1)
 	}
 	s.InUse = append(s.InUse, l.address(offsetClient), l.address(offsetObserver))
 	return s

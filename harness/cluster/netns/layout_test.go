@@ -98,3 +98,41 @@ func TestOptionsSayWhatIsMissing(t *testing.T) {
 		require.ErrorContains(t, err, want)
 	}
 }
+
+// The members of a segment with IPv6 have what they have there by their offsets, and no
+// part overlaps another.
+func TestDualStackLayout(t *testing.T) {
+	sc := scenarioOf("kube-proxy-iptables-metallb-l2", 120, 10)
+	sc.Spec.Cluster.IPFamily = scenario.Dual
+	l, err := newLayout(sc)
+	require.NoError(t, err)
+	require.Equal(t, "fd5b:4ac6:979::/64", l.six.segment().String())
+	require.Equal(t, []string{"172.19.212.10/22", "fd5b:4ac6:979::a/64"}, []string{l.prefixes(offsetNodes)[0].String(), l.prefixes(offsetNodes)[1].String()})
+	places, err := l.pod(2, 5)
+	require.NoError(t, err)
+	require.Equal(t, []string{"10.244.2.6", "10.244.2.1", "fd5b:4ac6:979:102::6", "fd5b:4ac6:979:102::1"},
+		[]string{places[0].address.String(), places[0].gateway.String(), places[1].address.String(), places[1].gateway.String()})
+	require.Equal(t, []string{l.services.String(), l.six.services().String()}, both(l, l.services, layout6.services))
+	s := l.segment(121)
+	require.True(t, s.Subnet6.Contains(s.First6) && s.Subnet6.Contains(s.Last6) && s.First6.Less(s.Last6))
+	for _, offset := range []int{offsetGateway, offsetNodes, offsetNodes + 120, offsetClient, offsetObserver} {
+		require.True(t, l.six.address(offset).Less(s.First6), "%s is a VIP", l.six.address(offset))
+	}
+	parts := []netip.Prefix{l.six.segment(), l.six.services()}
+	for node := range 121 {
+		require.True(t, l.six.pods().Overlaps(l.six.podPart(node)))
+		parts = append(parts, l.six.podPart(node))
+	}
+	for i, a := range parts {
+		for _, b := range parts[:i] {
+			require.False(t, a.Overlaps(b), "%s and %s", a, b)
+		}
+	}
+	require.False(t, l.six.pods().Overlaps(l.six.segment()) || l.six.pods().Overlaps(l.six.services()))
+
+	plain, err := newLayout(scenarioOf("kube-proxy-iptables-metallb-l2", 2, 10))
+	require.NoError(t, err)
+	require.Nil(t, plain.six)
+	require.Len(t, plain.prefixes(offsetNodes), 1)
+	require.Equal(t, []string{"10.96.0.0/16"}, both(plain, plain.services, layout6.services))
+}

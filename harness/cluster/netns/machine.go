@@ -11,6 +11,7 @@ import (
 	"net/netip"
 	"os"
 	"os/exec"
+	"slices"
 	"strconv"
 	"strings"
 	"syscall"
@@ -175,8 +176,13 @@ func (m *machine) script(ctx context.Context, text string) error {
 
 // furnish gives a machine its own view of this host: nothing that is mounted or written
 // in it is seen outside, and nothing outside can be written from it but what a command
-// was handed open. Its addresses are those of one link, eth0, which must be there.
-func (m *machine) furnish(ctx context.Context, address netip.Prefix, more string) error {
+// was handed open. Its addresses are those of one link, eth0, which must be there. Without
+// an IPv6 address it has no IPv6; with one it has it at once, and asks nobody whether it may.
+func (m *machine) furnish(ctx context.Context, more string, addresses ...netip.Prefix) error {
+	six := "echo 1 >/proc/sys/net/ipv6/conf/all/disable_ipv6 2>/dev/null || true\n"
+	if slices.ContainsFunc(addresses, func(p netip.Prefix) bool { return p.Addr().Is6() }) {
+		six = "for conf in all default eth0; do echo 0 >/proc/sys/net/ipv6/conf/$conf/disable_ipv6; echo 0 >/proc/sys/net/ipv6/conf/$conf/accept_dad; done\n"
+	}
 	text := "mount --make-rprivate /\n" +
 		"mount -t proc proc /proc\n" +
 		"mount -t sysfs sysfs /sys\n" +
@@ -184,10 +190,13 @@ func (m *machine) furnish(ctx context.Context, address netip.Prefix, more string
 		"mkdir /run/lbmatrix\n" +
 		"mount -o remount,bind,ro /\n" +
 		"hostname " + m.name + "\n" +
-		"echo 1 >/proc/sys/net/ipv6/conf/all/disable_ipv6 2>/dev/null || true\n" +
+		six +
 		"ip link set lo up\n"
-	if address.IsValid() {
-		text += fmt.Sprintf("ip addr add %s dev eth0\nip link set eth0 up\n", address)
+	for _, a := range addresses {
+		text += fmt.Sprintf("ip addr add %s dev eth0\n", a)
+	}
+	if len(addresses) > 0 {
+		text += "ip link set eth0 up\n"
 	}
 	if err := m.script(ctx, text+more); err != nil {
 		return fmt.Errorf("furnish machine %s: %w", m.name, err)

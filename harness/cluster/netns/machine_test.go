@@ -6,6 +6,7 @@ package netns
 import (
 	"bytes"
 	"context"
+	"github.com/lbmatrix/lbmatrix/harness/scenario"
 	"io"
 	"net/netip"
 	"os"
@@ -32,7 +33,7 @@ func TestMain(m *testing.M) {
 // makeMachine makes a furnished machine without a link.
 func makeMachine(t *testing.T, name string) (*machine, *ledger.Ledger) {
 	t.Helper()
-	if missing := Missing(); len(missing) > 0 {
+	if missing := Missing(&scenario.Scenario{}); len(missing) > 0 {
 		t.Skipf("this machine cannot make namespaces: %v", missing)
 	}
 	l, err := ledger.Open(t.TempDir(), "x")
@@ -45,7 +46,7 @@ func makeMachine(t *testing.T, name string) (*machine, *ledger.Ledger) {
 		require.NoError(t, m.stop(context.WithoutCancel(t.Context())))
 		require.NoError(t, l.Close(false))
 	})
-	require.NoError(t, m.furnish(t.Context(), netip.Prefix{}, ""))
+	require.NoError(t, m.furnish(t.Context(), ""))
 	return m, l
 }
 
@@ -153,22 +154,7 @@ func TestVolumesAreBoundOverReadOnlyFolders(t *testing.T) {
 
 // Two members of a segment reach each other, and whoever watches sees it.
 func TestSegmentIsWired(t *testing.T) {
-	sw, _ := makeMachine(t, "lbm-switch")
-	l, err := newLayout(scenarioOf("wired", 1, 2))
-	require.NoError(t, err)
-	self, err := os.Executable()
-	require.NoError(t, err)
-	var members []*member
-	for i, name := range []string{"lbm-a", "lbm-b"} {
-		m, err := startMachine(sw.ledger, self, name)
-		require.NoError(t, err)
-		t.Cleanup(func() { require.NoError(t, m.stop(context.WithoutCancel(t.Context()))) })
-		members = append(members, &member{machine: m, offset: offsetNodes + i, node: i})
-	}
-	require.NoError(t, wire(t.Context(), sw, l, members))
-	for _, m := range members {
-		require.NoError(t, m.furnish(t.Context(), l.prefix(m.offset), l.routes(m, 2)))
-	}
+	l, members := wired(t, scenario.IPv4)
 	ifs, err := members[1].Interfaces(t.Context())
 	require.NoError(t, err)
 	require.Equal(t, "eth0", ifs[1].Name)
@@ -184,4 +170,53 @@ func TestSegmentIsWired(t *testing.T) {
 	require.NotContains(t, neighbour(l.segment(2).Unassigned), "lladdr", "nobody has that address")
 	require.NoError(t, members[0].Run(t.Context(), cluster.Command{Path: "ip", Args: []string{"route", "get", l.podParts[1].Addr().Next().String()}, Stdout: &out}))
 	require.Contains(t, out.String(), "via "+l.address(offsetNodes+1).String())
+}
+
+// wired is a segment of two nodes with a family of addresses.
+func wired(t *testing.T, family scenario.IPFamily) (layout, []*member) {
+	t.Helper()
+	sw, _ := makeMachine(t, "lbm-switch")
+	sc := scenarioOf("wired", 1, 2)
+	sc.Spec.Cluster.IPFamily = family
+	l, err := newLayout(sc)
+	require.NoError(t, err)
+	self, err := os.Executable()
+	require.NoError(t, err)
+	var members []*member
+	for i, name := range []string{"lbm-a", "lbm-b"} {
+		m, err := startMachine(sw.ledger, self, name)
+		require.NoError(t, err)
+		t.Cleanup(func() { require.NoError(t, m.stop(context.WithoutCancel(t.Context()))) })
+		members = append(members, &member{machine: m, offset: offsetNodes + i, node: i})
+	}
+	require.NoError(t, wire(t.Context(), sw, l, members))
+	for _, m := range members {
+		require.NoError(t, m.furnish(t.Context(), l.routes(m, 2), l.prefixes(m.offset)...))
+	}
+	return l, members
+}
+
+// With IPv6 nodes and pods reach each other by it as well, at once; without there is none.
+func TestSegmentIsWiredForIPv6(t *testing.T) {
+	if missing := Missing(&scenario.Scenario{Spec: scenario.Spec{Cluster: scenario.Cluster{IPFamily: scenario.Dual}}}); len(missing) > 0 {
+		t.Skipf("this machine cannot run a cluster with IPv6: %v", missing)
+	}
+	l, members := wired(t, scenario.Dual)
+	places, err := l.pod(1, 1)
+	require.NoError(t, err)
+	self, err := os.Executable()
+	require.NoError(t, err)
+	pod, err := startMachine(members[0].ledger, self, "lbm-pod")
+	require.NoError(t, err)
+	t.Cleanup(func() { require.NoError(t, pod.stop(context.WithoutCancel(t.Context()))) })
+	require.NoError(t, plug(t.Context(), members[1], pod, 1, podMAC(places[0].address), places...))
+	for _, a := range []netip.Addr{l.six.address(offsetNodes + 1), places[1].gateway, places[1].address} {
+		// A refusal comes from who has the address; nobody listens there.
+		said := output(t, members[0].machine, "curl -s --max-time 2 http://["+a.String()+"]:1; echo $?")
+		require.Equal(t, "7", strings.TrimSpace(said), "a connection to %s is refused, not lost", a)
+	}
+	require.Equal(t, "7", strings.TrimSpace(output(t, pod, "curl -s --max-time 2 http://["+l.six.address(offsetNodes).String()+"]:1; echo $?")), "and the way back")
+
+	_, plain := wired(t, scenario.IPv4)
+	require.NotContains(t, output(t, plain[0].machine, "ip -6 addr show dev eth0"), "inet6")
 }

@@ -10,13 +10,15 @@ import (
 	"strings"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/lbmatrix/lbmatrix/harness/scenario"
 )
 
 // tool is a program of this host that machines use, and the Debian package it is in.
 type tool struct{ program, pkg string }
 
-func tools() []tool {
-	return []tool{
+func tools(p scenario.Proxy) []tool {
+	all := []tool{
 		{"ip", "iproute2"},
 		{"nsenter", "util-linux"},
 		{"unshare", "util-linux"},
@@ -26,12 +28,22 @@ func tools() []tool {
 		{"iptables-save", "iptables"},
 		{"nft", "nftables"},
 	}
+	if p == scenario.ProxyIPVS { // kube-proxy refuses that mode without ipset
+		all = append(all, tool{"ipset", "ipset"}, tool{"ipvsadm", "ipvsadm"})
+	}
+	return all
 }
 
-// Missing says what this machine lacks to run clusters of namespaces, each with the way
-// to get it; empty where it lacks nothing.
-func Missing() []string {
+// ipv6File is there where the kernel has IPv6, switched off or on.
+const ipv6File = "/proc/sys/net/ipv6/conf/all/disable_ipv6"
+
+// Missing says what this machine lacks to run a scenario on a cluster of namespaces,
+// each with the way to get it; empty where it lacks nothing.
+func Missing(sc *scenario.Scenario) []string {
 	var out []string
+	if _, err := os.Stat(ipv6File); err != nil && sc.Spec.Cluster.IPFamily == scenario.Dual {
+		out = append(out, "IPv6: this kernel has none, or was started with ipv6.disable=1")
+	}
 	if os.Geteuid() != 0 {
 		out = append(out, "root: namespaces need CAP_NET_ADMIN and CAP_SYS_ADMIN")
 	}
@@ -42,7 +54,7 @@ func Missing() []string {
 	}
 	packages, programs := map[string]bool{}, []string{}
 	var need []string
-	for _, t := range tools() {
+	for _, t := range tools(sc.Spec.DataPlane.Proxy) {
 		if lookPath(t.program) {
 			continue
 		}

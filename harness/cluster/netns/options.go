@@ -37,6 +37,9 @@ type Options struct {
 	Dir      string
 	Log      io.Writer        // of the forwarder; nil discards
 	Progress func(msg string) // one line for people a step; nil discards
+	// Crashed is told, with the end of its log, of every program that ended by itself; from
+	// goroutines of its own. Nil: Progress is.
+	Crashed func(msg string)
 }
 
 // The programs that every cluster is made of.
@@ -72,6 +75,9 @@ func (o *Options) check() error {
 	}
 	if o.Progress == nil {
 		o.Progress = func(string) {}
+	}
+	if o.Crashed == nil {
+		o.Crashed = o.Progress
 	}
 	return errors.Join(errs...)
 }

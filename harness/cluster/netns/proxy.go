@@ -6,6 +6,8 @@ package netns
 import (
 	"context"
 	"fmt"
+	"strings"
+	"time"
 
 	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
@@ -83,14 +85,23 @@ func (c *Cluster) proxyConfig() (map[string]string, error) {
 	type object = map[string]any
 	const service = "/var/run/secrets/kubernetes.io/serviceaccount/"
 	plane := c.o.Scenario.Spec.DataPlane
-	proxy, err := yaml.Marshal(object{
+	config := object{
 		"apiVersion": "kubeproxy.config.k8s.io/v1alpha1", "kind": "KubeProxyConfiguration",
-		"mode": string(plane.Proxy), "clusterCIDR": c.layout.pods.String(), "bindAddress": "0.0.0.0",
+		"mode": string(plane.Proxy), "clusterCIDR": strings.Join(both(c.layout, c.layout.pods, layout6.pods), ","), "bindAddress": "0.0.0.0",
 		"clientConnection": object{"kubeconfig": proxyConfigDir + "/kubeconfig.conf"},
 		"ipvs":             object{"strictARP": plane.StrictARP},
 		// They are the whole kernel's, and read-only in a network namespace.
 		"conntrack": object{"maxPerCore": 0, "min": 0, "tcpEstablishedTimeout": "0s", "tcpCloseWaitTimeout": "0s"},
-	})
+	}
+	if plane.MinSyncPeriod != 0 {
+		group, _ := config[string(plane.Proxy)].(object)
+		if group == nil {
+			group = object{}
+		}
+		group["minSyncPeriod"] = time.Duration(plane.MinSyncPeriod).String()
+		config[string(plane.Proxy)] = group
+	}
+	proxy, err := yaml.Marshal(config)
 	if err != nil {
 		return nil, fmt.Errorf("write kube-proxy's configuration: %w", err)
 	}
@@ -116,7 +127,7 @@ func (c *Cluster) standIn(ctx context.Context, k *keys) error {
 		APIServer: c.apiServer(), CA: k.ca, Crashed: c.crashed,
 	}
 	for _, n := range c.nodes {
-		o.Nodes = append(o.Nodes, standin.Node{Name: n.name, Address: c.layout.address(n.offset), ControlPlane: n.ControlPlane()})
+		o.Nodes = append(o.Nodes, standin.Node{Name: n.name, Addresses: c.layout.addresses(n.offset), ControlPlane: n.ControlPlane()})
 	}
 	var err error
 	c.agent, err = standin.Start(ctx, o)

@@ -24,7 +24,7 @@ func programs(t *testing.T, sc *scenario.Scenario) map[string]string {
 	if testing.Short() {
 		t.Skip("starts a cluster")
 	}
-	if missing := Missing(); len(missing) > 0 {
+	if missing := Missing(sc); len(missing) > 0 {
 		t.Skipf("this machine cannot run a cluster of namespaces: %v", missing)
 	}
 	store, err := artifact.Open(artifact.Options{})
@@ -52,7 +52,11 @@ func TestClusterComesUpAndGoes(t *testing.T) {
 	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 	defer cancel()
 	begin := time.Now()
-	c, err := Create(ctx, Options{Name: "lbm-test", Scenario: sc, Programs: found, Ledger: l, Dir: t.TempDir(), Log: os.Stderr, Progress: func(s string) { t.Log(s) }})
+	crashes := make(chan string, 10)
+	c, err := Create(ctx, Options{
+		Name: "lbm-test", Scenario: sc, Programs: found, Ledger: l, Dir: t.TempDir(), Log: os.Stderr,
+		Progress: func(s string) { t.Log(s) }, Crashed: func(s string) { crashes <- s },
+	})
 	if c != nil {
 		t.Cleanup(func() {
 			begin := time.Now()
@@ -77,5 +81,18 @@ func TestClusterComesUpAndGoes(t *testing.T) {
 		out, err = cluster.Output(ctx, n, "sh", "-c", "touch /lbmatrix-x 2>&1 || true")
 		require.NoError(t, err)
 		require.Contains(t, out, "Read-only", "a node cannot write to this host")
+	}
+
+	// Nothing starts the control plane again: that it ended by itself is told, and said of what fails then.
+	require.NoError(t, c.Died())
+	require.Empty(t, crashes)
+	out, err := cluster.Output(ctx, nodes[0], "sh", "-c", `for p in /proc/[0-9]*; do [ "$(cat $p/comm)" != kube-apiserver ] || kill -KILL "${p#/proc/}"; done`)
+	require.NoError(t, err, out)
+	select {
+	case said := <-crashes:
+		require.Contains(t, said, "kube-apiserver ended (signal: killed)")
+		require.ErrorContains(t, c.Died(), "kube-apiserver ended (signal: killed)")
+	case <-ctx.Done():
+		require.Fail(t, "nobody told of the end of the API server")
 	}
 }

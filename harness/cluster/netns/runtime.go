@@ -43,36 +43,38 @@ func (r *runtime) node(name string) (*member, error) {
 }
 
 // Prepare implements standin.Runtime.
-func (r *runtime) Prepare(ctx context.Context, namespace, pod, node string, hostNetwork bool) (netip.Addr, error) {
+func (r *runtime) Prepare(ctx context.Context, namespace, pod, node string, hostNetwork bool) ([]netip.Addr, error) {
 	n, err := r.node(node)
 	if err != nil {
-		return netip.Addr{}, err
+		return nil, err
 	}
 	key := namespace + "/" + pod
 	if hostNetwork {
 		r.put(key, n.machine)
-		return r.c.layout.address(n.offset), nil
+		return r.c.layout.addresses(n.offset), nil
 	}
-	part := r.c.layout.podParts[n.node]
 	r.mu.Lock()
 	r.given[node]++
 	number := r.given[node]
 	r.mu.Unlock()
-	// The first address is the subnet's own, the second every pod's gateway.
-	address, gateway := fromUint32(toUint32(part.Addr())+1+uint32(number)), part.Addr().Next()
-	if !part.Contains(address.Next()) {
-		return netip.Addr{}, fmt.Errorf("node %s has no address left for pod %s", node, pod)
+	places, err := r.c.layout.pod(n.node, number)
+	if err != nil {
+		return nil, fmt.Errorf("node %s has no address left for pod %s", node, pod)
 	}
 	m, err := startMachine(r.c.o.Ledger, r.c.o.Programs[programProbe], pod)
 	if err != nil {
-		return netip.Addr{}, err
+		return nil, err
 	}
 	r.c.own(m)
-	if err := plug(ctx, n, m, number, address, gateway, podMAC(address)); err != nil {
-		return netip.Addr{}, err
+	if err := plug(ctx, n, m, number, podMAC(places[0].address), places...); err != nil {
+		return nil, err
 	}
 	r.put(key, m)
-	return address, nil
+	var out []netip.Addr
+	for _, p := range places {
+		out = append(out, p.address)
+	}
+	return out, nil
 }
 
 // podMAC is a locally administered address made of the pod's own.

@@ -79,20 +79,45 @@ func (l layout) routes(m *member, nodes int) string {
 			fmt.Fprintf(&b, "ip route add %s via %s\n", l.podParts[i], l.address(offsetNodes+i))
 		}
 	}
+	if l.six == nil {
+		return b.String()
+	}
+	b.WriteString("echo 1 >/proc/sys/net/ipv6/conf/all/forwarding\n")
+	for i := range nodes {
+		if i != m.node {
+			fmt.Fprintf(&b, "ip route add %s via %s\n", l.six.podPart(i), l.six.address(offsetNodes+i))
+		}
+	}
 	return b.String()
 }
 
+// place is a pod's addresses, each with its gateway on the node.
+type place struct{ address, gateway netip.Addr }
+
+// host is an address as a prefix of its own.
+func host(a netip.Addr) netip.Prefix { return netip.PrefixFrom(a, a.BitLen()) }
+
 // plug connects a pod's machine to its node's by a cable of its own, as the ptp plugin
-// of CNI does: the node is the pod's gateway, and has a route to the one address.
-func plug(ctx context.Context, node *member, pod *machine, number int, address netip.Addr, gateway netip.Addr, mac net.HardwareAddr) error {
+// of CNI does: the node is the pod's gateway, and has a route to its addresses.
+func plug(ctx context.Context, node *member, pod *machine, number int, mac net.HardwareAddr, places ...place) error {
 	// MetalLB leaves links of this name out of what it announces on.
 	link := "veth" + strconv.Itoa(number)
-	text := fmt.Sprintf("link add %[1]s type veth peer name eth0 address %[2]s netns %[3]d\n"+
-		"addr add %[4]s/32 dev %[1]s\nlink set %[1]s up\nroute add %[5]s/32 dev %[1]s\n", link, mac, pod.pid, gateway, address)
+	text := fmt.Sprintf("link add %s type veth peer name eth0 address %s netns %d\n", link, mac, pod.pid)
+	for _, p := range places {
+		text += fmt.Sprintf("addr add %s dev %s\n", host(p.gateway), link)
+	}
+	text += fmt.Sprintf("link set %s up\n", link)
+	var inside strings.Builder
+	var addresses []netip.Prefix
+	for _, p := range places {
+		text += fmt.Sprintf("route add %s dev %s\n", host(p.address), link)
+		fmt.Fprintf(&inside, "ip route add %s dev eth0 scope link\nip route add default via %s\n", host(p.gateway), p.gateway)
+		addresses = append(addresses, host(p.address))
+	}
 	if err := ipBatch(ctx, node.pid, text); err != nil {
 		return fmt.Errorf("connect pod %s to %s: %w", pod.name, node.name, err)
 	}
-	return pod.furnish(ctx, netip.PrefixFrom(address, 32), fmt.Sprintf("ip route add %[1]s dev eth0 scope link\nip route add default via %[1]s\n", gateway))
+	return pod.furnish(ctx, inside.String(), addresses...)
 }
 
 // ipBatch runs ip's commands in the network namespace of a machine, but with this

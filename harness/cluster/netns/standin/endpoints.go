@@ -6,7 +6,9 @@ package standin
 import (
 	"context"
 	"fmt"
+	"net/netip"
 	"sort"
+	"strings"
 
 	corev1 "k8s.io/api/core/v1"
 	discoveryv1 "k8s.io/api/discovery/v1"
@@ -19,7 +21,8 @@ import (
 // managedBy marks the EndpointSlices of this package.
 const managedBy = "lbmatrix-standin"
 
-// endpoints makes one EndpointSlice for each Service that selects pods.
+// endpoints makes an EndpointSlice for each Service that selects pods, and each of its
+// families.
 func (a *Agent) endpoints(ctx context.Context) error {
 	services, err := a.services.List(labels.Everything())
 	if err != nil {
@@ -31,47 +34,77 @@ func (a *Agent) endpoints(ctx context.Context) error {
 		if len(s.Spec.Selector) == 0 {
 			continue
 		}
-		slice := sliceOf(s)
-		for _, p := range pods {
-			obj, ok := p.running()
-			if ok && obj.Namespace == s.Namespace && labels.SelectorFromSet(s.Spec.Selector).Matches(labels.Set(obj.Labels)) {
-				slice.Endpoints = append(slice.Endpoints, endpoint(obj))
-				slice.Ports = ports(s, obj)
+		for _, family := range families(s) {
+			if err := a.endpointsOf(ctx, s, family, pods); err != nil {
+				return err
 			}
 		}
-		key := s.Namespace + "/" + s.Name
-		now := fmt.Sprint(slice.Endpoints, slice.Ports)
-		if a.slices[key] == now || (a.slices[key] == "" && len(slice.Endpoints) == 0) {
-			continue
-		}
-		client := a.o.Client.DiscoveryV1().EndpointSlices(s.Namespace)
-		_, err := client.Create(ctx, slice, metav1.CreateOptions{})
-		if apierrors.IsAlreadyExists(err) {
-			_, err = client.Update(ctx, slice, metav1.UpdateOptions{})
-		}
-		if err != nil {
-			return fmt.Errorf("write endpoints of Service %s: %w", key, err)
-		}
-		a.slices[key] = now
 	}
 	return nil
 }
 
-func sliceOf(s *corev1.Service) *discoveryv1.EndpointSlice {
+// families are a Service's. One that the API server has not told its own is of IPv4.
+func families(s *corev1.Service) []corev1.IPFamily {
+	if len(s.Spec.IPFamilies) == 0 {
+		return []corev1.IPFamily{corev1.IPv4Protocol}
+	}
+	return s.Spec.IPFamilies
+}
+
+func (a *Agent) endpointsOf(ctx context.Context, s *corev1.Service, family corev1.IPFamily, pods []*pod) error {
+	slice := sliceOf(s, family)
+	for _, p := range pods {
+		obj, ok := p.running()
+		if !ok || obj.Namespace != s.Namespace || !labels.SelectorFromSet(s.Spec.Selector).Matches(labels.Set(obj.Labels)) {
+			continue
+		}
+		if address := addressOf(obj, family); address != "" {
+			slice.Endpoints = append(slice.Endpoints, endpoint(obj, address))
+			slice.Ports = ports(s, obj)
+		}
+	}
+	key := s.Namespace + "/" + slice.Name
+	now := fmt.Sprint(slice.Endpoints, slice.Ports)
+	if a.slices[key] == now || (a.slices[key] == "" && len(slice.Endpoints) == 0) {
+		return nil
+	}
+	client := a.o.Client.DiscoveryV1().EndpointSlices(s.Namespace)
+	_, err := client.Create(ctx, slice, metav1.CreateOptions{})
+	if apierrors.IsAlreadyExists(err) {
+		_, err = client.Update(ctx, slice, metav1.UpdateOptions{})
+	}
+	if err != nil {
+		return fmt.Errorf("write endpoints of Service %s/%s: %w", s.Namespace, s.Name, err)
+	}
+	a.slices[key] = now
+	return nil
+}
+
+func sliceOf(s *corev1.Service, family corev1.IPFamily) *discoveryv1.EndpointSlice {
 	return &discoveryv1.EndpointSlice{
 		ObjectMeta: metav1.ObjectMeta{
-			Name: s.Name + "-standin", Namespace: s.Namespace,
+			Name: s.Name + "-standin-" + strings.ToLower(string(family)), Namespace: s.Namespace,
 			Labels:          map[string]string{discoveryv1.LabelServiceName: s.Name, discoveryv1.LabelManagedBy: managedBy},
 			OwnerReferences: []metav1.OwnerReference{{APIVersion: "v1", Kind: "Service", Name: s.Name, UID: s.UID}},
 		},
-		AddressType: discoveryv1.AddressTypeIPv4,
+		AddressType: discoveryv1.AddressType(family),
 	}
 }
 
-func endpoint(p *corev1.Pod) discoveryv1.Endpoint {
+// addressOf is a pod's address of a family; "" where it has none.
+func addressOf(p *corev1.Pod, family corev1.IPFamily) string {
+	for _, ip := range p.Status.PodIPs {
+		if a, err := netip.ParseAddr(ip.IP); err == nil && a.Is6() == (family == corev1.IPv6Protocol) {
+			return ip.IP
+		}
+	}
+	return ""
+}
+
+func endpoint(p *corev1.Pod, address string) discoveryv1.Endpoint {
 	ready := isReady(p)
 	return discoveryv1.Endpoint{
-		Addresses: []string{p.Status.PodIP}, NodeName: new(p.Spec.NodeName),
+		Addresses: []string{address}, NodeName: new(p.Spec.NodeName),
 		Conditions: discoveryv1.EndpointConditions{Ready: new(ready), Serving: new(ready), Terminating: new(false)},
 		TargetRef:  &corev1.ObjectReference{Kind: "Pod", Namespace: p.Namespace, Name: p.Name, UID: p.UID},
 	}

@@ -111,13 +111,19 @@ func (p *pod) create(ctx context.Context, a *Agent) error {
 	p.mu.Lock()
 	p.object, p.made = got, true
 	p.mu.Unlock()
-	address, err := a.o.Runtime.Prepare(ctx, got.Namespace, got.Name, p.node.Name, got.Spec.HostNetwork)
+	addresses, err := a.o.Runtime.Prepare(ctx, got.Namespace, got.Name, p.node.Name, got.Spec.HostNetwork)
 	if err != nil {
 		return err
 	}
 	return p.write(ctx, a, got, func(s *corev1.PodStatus) {
-		s.Phase, s.HostIP, s.PodIP = corev1.PodPending, p.node.Address.String(), address.String()
-		s.HostIPs, s.PodIPs = []corev1.HostIP{{IP: s.HostIP}}, []corev1.PodIP{{IP: s.PodIP}}
+		s.Phase, s.HostIP, s.PodIP = corev1.PodPending, p.node.Addresses[0].String(), addresses[0].String()
+		s.HostIPs, s.PodIPs = nil, nil
+		for _, h := range p.node.Addresses {
+			s.HostIPs = append(s.HostIPs, corev1.HostIP{IP: h.String()})
+		}
+		for _, h := range addresses {
+			s.PodIPs = append(s.PodIPs, corev1.PodIP{IP: h.String()})
+		}
 	})
 }
 

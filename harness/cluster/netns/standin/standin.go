@@ -29,8 +29,8 @@ import (
 // Node is a node that pods may be put on.
 type Node struct {
 	Name         string
-	Address      netip.Addr
-	ControlPlane bool // only pods that tolerate its taint go there
+	Addresses    []netip.Addr // the first is the one others are told
+	ControlPlane bool         // only pods that tolerate its taint go there
 }
 
 // Container is a pod's only container, ready to run.
@@ -51,8 +51,8 @@ type Mount struct {
 
 // Runtime starts what pods are made of.
 type Runtime interface {
-	// Prepare makes the place a pod runs in, and says which address it has.
-	Prepare(ctx context.Context, namespace, pod, node string, hostNetwork bool) (netip.Addr, error)
+	// Prepare makes the place a pod runs in, and says which addresses it has, one of a family.
+	Prepare(ctx context.Context, namespace, pod, node string, hostNetwork bool) ([]netip.Addr, error)
 	// Start starts the container in the place that was prepared. It returns once the
 	// program runs; ended then gives, once, how it ended.
 	Start(ctx context.Context, c Container) (ended <-chan error, err error)

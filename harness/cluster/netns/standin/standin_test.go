@@ -40,14 +40,16 @@ func newWorld() *world {
 	return &world{started: map[string]Container{}, ends: map[string]chan error{}, times: map[string]int{}}
 }
 
-func (w *world) Prepare(_ context.Context, _, pod, node string, hostNetwork bool) (netip.Addr, error) {
+func (w *world) Prepare(_ context.Context, _, pod, node string, hostNetwork bool) ([]netip.Addr, error) {
 	if hostNetwork {
-		return netip.MustParseAddr("192.0.2.1"), nil
+		return []netip.Addr{netip.MustParseAddr("192.0.2.1")}, nil
 	}
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	w.times["prepared"]++
-	return netip.AddrFrom4([4]byte{10, 0, 0, byte(w.times["prepared"])}), nil
+	return []netip.Addr{
+		netip.AddrFrom4([4]byte{10, 0, 0, byte(w.times["prepared"])}), netip.AddrFrom16([16]byte{0: 0xfd, 15: byte(w.times["prepared"])}),
+	}, nil
 }
 
 func (w *world) Start(_ context.Context, c Container) (<-chan error, error) {
@@ -84,9 +86,9 @@ func (w *world) container(pod string) (Container, int) {
 
 func nodes() []Node {
 	return []Node{
-		{Name: "cp", Address: netip.MustParseAddr("192.0.2.1"), ControlPlane: true},
-		{Name: "one", Address: netip.MustParseAddr("192.0.2.2")},
-		{Name: "two", Address: netip.MustParseAddr("192.0.2.3")},
+		{Name: "cp", Addresses: []netip.Addr{netip.MustParseAddr("192.0.2.1")}, ControlPlane: true},
+		{Name: "one", Addresses: []netip.Addr{netip.MustParseAddr("192.0.2.2")}},
+		{Name: "two", Addresses: []netip.Addr{netip.MustParseAddr("192.0.2.3")}},
 	}
 }
 
@@ -324,4 +326,36 @@ func TestTolerations(t *testing.T) {
 		require.Equal(t, tc.want, toleratesControlPlane(tc.t), "%+v", tc.t)
 	}
 	require.False(t, fits(corev1.PodSpec{NodeSelector: map[string]string{"disk": "ssd"}}, nodes()[1]))
+}
+
+// A Service's endpoints are those of its families, each in a slice of its own.
+func TestEndpointsByFamily(t *testing.T) {
+	w := newWorld()
+	service := func(name string, families ...corev1.IPFamily) *corev1.Service {
+		return &corev1.Service{ObjectMeta: metav1.ObjectMeta{Namespace: "n", Name: name}, Spec: corev1.ServiceSpec{
+			Selector: map[string]string{"app": "echo"}, IPFamilies: families,
+			Ports: []corev1.ServicePort{{Name: "web", Port: 80, Protocol: corev1.ProtocolTCP, TargetPort: intstr.FromString("http")}},
+		}}
+	}
+	c := start(t, w, nil, backends("lbprobe", 2), service("old"), service("six", corev1.IPv6Protocol), service("both", corev1.IPv4Protocol, corev1.IPv6Protocol))
+	want := map[string][]string{
+		"old IPv4": {"10.0.0.1", "10.0.0.2"}, "six IPv6": {"fd00::1", "fd00::2"}, "both IPv4": {"10.0.0.1", "10.0.0.2"}, "both IPv6": {"fd00::1", "fd00::2"},
+	}
+	got := map[string][]string{}
+	eventually(t, "each has its own", func() bool {
+		list, err := c.DiscoveryV1().EndpointSlices("n").List(t.Context(), metav1.ListOptions{})
+		if err != nil {
+			return false
+		}
+		got = map[string][]string{}
+		for _, s := range list.Items {
+			for _, e := range s.Endpoints {
+				key := s.Labels[discoveryv1.LabelServiceName] + " " + string(s.AddressType)
+				got[key] = append(got[key], e.Addresses...)
+				slices.Sort(got[key])
+			}
+		}
+		return len(got) == len(want) && len(got["both IPv6"]) == 2 && len(got["six IPv6"]) == 2 && len(got["old IPv4"]) == 2 && len(got["both IPv4"]) == 2
+	})
+	require.Equal(t, want, got)
 }
