@@ -173,12 +173,12 @@ func kinds() []kind {
 			name: "ipv6-vip-on-another-host",
 			why: "the IPv6 VIP is on the interface of a second machine: its kernel answers neighbour solicitations beside the speaker. It was added " +
 				"without duplicate address detection, which would have found the speaker",
-			make: newIPv6VIPOnAnotherHost,
+			make: newIPv6VIPOnAnotherHost, silent: true,
 		},
 		{
 			name: "ipv6-forwarding-off",
 			why:  "net.ipv6.conf.all.forwarding is 0 on every node: the IPv6 VIP is announced and what it attracts is dropped, while IPv4 works as ever",
-			make: newIPv6ForwardingOff,
+			make: newIPv6ForwardingOff, silent: true,
 		},
 		{
 			name: "proxy-arp",

@@ -82,6 +82,14 @@ func (w *Writer) append(observation, stream, kind string, body any) error {
 	}
 	w.mu.Lock()
 	defer w.mu.Unlock()
+	return w.appendLocked(observation, stream, kind, raw)
+}
+
+// errClosed is what is written after the end record, by goroutines that outlive the run.
+var errClosed = errors.New("write journal: it is closed")
+
+// appendLocked appends a record while w.mu is held.
+func (w *Writer) appendLocked(observation, stream, kind string, raw json.RawMessage) error {
 	if w.err != nil {
 		return w.err
 	}
@@ -104,13 +112,20 @@ func (w *Writer) append(observation, stream, kind string, body any) error {
 // Close writes the end record and closes the file.
 func (w *Writer) Close(reason string, cause error) error {
 	w.mu.Lock()
+	defer w.mu.Unlock()
 	end := End{Records: w.seq + 1, Reason: reason}
 	w.phase = ""
-	w.mu.Unlock()
 	if cause != nil {
 		end.Error = cause.Error()
 	}
-	return errors.Join(w.Write(KindEnd, end), w.f.Sync(), w.f.Close())
+	raw, err := json.Marshal(end)
+	if err == nil {
+		err = w.appendLocked("", "", KindEnd, raw)
+	}
+	if w.err == nil {
+		w.err = errClosed // nothing comes after it
+	}
+	return errors.Join(err, w.f.Sync(), w.f.Close())
 }
 
 // Observation is an open observation. Its records lie between its begin and its end.

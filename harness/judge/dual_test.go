@@ -27,6 +27,7 @@ func dual() *world {
 		n := &w.topology.Nodes[i]
 		n.Address6 = fmt.Sprintf("fd00::%d", i+1)
 		w.arp[n.Address6] = map[string]int{n.MAC: 1}
+		w.proofs[i].Sysctls["net.ipv6.conf.all.forwarding"] = "1\n"
 	}
 	w.six, w.requests6.answered = vipSix, 400
 	w.arp[vipSix] = map[string]int{mac(2): 1}
@@ -96,6 +97,7 @@ func TestDualStack(t *testing.T) {
 	for id, c := range verdicts(t, dual()) {
 		require.Equal(t, judge.ResultPassed, c.Result, "%s: %s", id, c.Verdict.Message)
 	}
+	const forwarding = "baseline/forwarding-enabled"
 	const ndp, reachable = "baseline/ndp-single-responder", "baseline/reachable-ipv6"
 	for name, tc := range map[string]struct {
 		change    func(*world)
@@ -105,7 +107,7 @@ func TestDualStack(t *testing.T) {
 		"nobody answers":                 {func(w *world) { w.arp[vipSix] = nil }, ndp, "responders=0", "fd00::1000 (echo-six): nobody answers"},
 		"two answer":                     {func(w *world) { w.arp[vipSix][mac(1)] = 1 }, ndp, "responders=2", mac(1) + " (worker), " + mac(2) + " (worker2)"},
 		"a second answers rarely":        {func(w *world) { w.arp[vipSix][mac(1)] = 10 }, ndp, "responders=2", "worker2"},
-		"every second is answered":       {func(w *world) { w.arp[vipSix] = map[string]int{mac(2): 2} }, ndp, "unanswered", "only 10 of 20"},
+		"every second is answered":       {func(w *world) { w.arp[vipSix] = map[string]int{mac(2): 2} }, ndp, "unanswered", "only 10 of 20 solicitations"},
 		"without the option":             {func(w *world) { w.optionless = true }, ndp, "ok", mac(2)},
 		"two answer, of them a stranger": {func(w *world) { w.arp[vipSix][mac(77)] = 1 }, ndp, "responders=2", mac(77) + " (no node)"},
 		"frames were lost":               {func(w *world) { w.drops = 1 }, ndp, "no-data", "dropped 1 NDP frames"},
@@ -115,6 +117,8 @@ func TestDualStack(t *testing.T) {
 		"no request is answered":         {func(w *world) { w.requests6.answered, w.requests6.errors = 0, 400 }, reachable, "unreachable", "none of 400 requests to [fd00::1000]:80"},
 		"one request is not":             {func(w *world) { w.requests6.errors = 1 }, reachable, "errors", "1 of 401"},
 		"the client was too slow":        {func(w *world) { w.requests6.dropped = 3 }, reachable, "no-data", "never sent 3 of 403"},
+		"one node does not forward":      {func(w *world) { w.proofs[1].Sysctls["net.ipv6.conf.all.forwarding"] = "0\n" }, forwarding, "ipv6_forwarding=0", "is 0 on worker"},
+		"a node was not asked":           {func(w *world) { delete(w.proofs[1].Sysctls, "net.ipv6.conf.all.forwarding") }, forwarding, "no-data", "worker"},
 		"IPv4's trouble is its own":      {func(w *world) { w.arp[vipCluster] = nil }, ndp, "ok", ""},
 	} {
 		t.Run(name, func(t *testing.T) {

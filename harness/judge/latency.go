@@ -135,7 +135,7 @@ func discarded(span journal.Span, paths journal.Paths, stream string, due func(p
 			return nil, err
 		}
 		if !due(l.totals) {
-			return nil, fmt.Errorf("run %s was discarded although its client kept the schedule", d)
+			return nil, fmt.Errorf("run %s was discarded although its client was not what failed", d)
 		}
 		out = append(out, Finding{Component: "client", Message: fmt.Sprintf(
 			"run %s was made again: %s", d, lateness(l.totals))})
@@ -151,7 +151,7 @@ func discarded(span journal.Span, paths journal.Paths, stream string, due func(p
 // lateness says how far a client was behind, and what its machine had to do with it.
 func lateness(t probe.LoadTotals) string {
 	return fmt.Sprintf("the client sent %d of %d requests late and %d not at all; the hypervisor withheld %.0f %% of the machine's CPU time",
-		t.Late, t.Scheduled, t.Dropped, 100*t.StealRatio)
+		t.Late, t.Scheduled, t.Dropped+t.Cancelled, 100*t.StealRatio)
 }
 
 // judgeRatios holds the VIP path against the NodePort path.

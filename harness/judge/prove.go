@@ -76,37 +76,47 @@ func nodesFigure(n int) Figure {
 }
 
 func forwardingEnabled() Check {
-	const key = "net.ipv4.ip_forward"
 	return Check{
 		ID: "forwarding-enabled", Family: "prove",
-		Title: "Every node forwards IPv4",
+		Title: "Every node forwards",
 		Why: "A node that is the announcer and has net.ipv4.ip_forward=0 drops VIP traffic for backends elsewhere " +
-			"without a trace; a kind node without pods was measured to start that way.",
-		Method: "Reads the sysctl on every node, once, in the phase that is judged, not only after set-up. It misses a node that is set and drops all the " +
-			"same, as a firewall does, and one that is set back between the observations: backend-off-announcer sees both.",
+			"without a trace; a kind node without pods was measured to start that way. IPv6 has a switch of its own, net.ipv6.conf.all.forwarding.",
+		Method: "Reads the sysctl on every node, once, in the phase that is judged, not only after set-up; that of IPv6 where spec.cluster.ipFamily is dual. It " +
+			"misses a node that is set and drops all the same, as a firewall does, and one that is set back between the observations: " +
+			"backend-off-announcer and reachable-ipv6 see both.",
 		Needs: []string{journal.ObsNodes},
-		Codes: []string{"ok", "ip_forward=0"},
-		Judge: func(f journal.Facts, _ scenario.Scenario) Verdict {
-			proofs, err := nodeProofs(f)
-			if err != nil {
-				return broken(err)
-			}
-			var off []string
-			for _, p := range proofs {
-				switch strings.TrimSpace(p.Sysctls[key]) {
-				case "1":
-				case "0":
-					off = append(off, p.Node)
-				default:
-					return broken(fmt.Errorf("node %s: %s reads %q (%s)", p.Node, key, p.Sysctls[key], p.Errors["sysctls"]))
-				}
-			}
-			if len(off) > 0 {
-				return fail("ip_forward=0", "%s is 0 on %s: set it to 1", key, strings.Join(off, ", "))
-			}
-			return pass("%s is 1 on all %d nodes", key, len(proofs)).with(nodesFigure(len(proofs)))
-		},
+		Codes: []string{"ok", "ip_forward=0", "ipv6_forwarding=0"},
+		Judge: judgeForwarding,
 	}
+}
+
+func judgeForwarding(f journal.Facts, sc scenario.Scenario) Verdict {
+	proofs, err := nodeProofs(f)
+	if err != nil {
+		return broken(err)
+	}
+	keys := []struct{ key, code string }{{"net.ipv4.ip_forward", "ip_forward=0"}}
+	if dualStack(sc) {
+		keys = append(keys, struct{ key, code string }{"net.ipv6.conf.all.forwarding", "ipv6_forwarding=0"})
+	}
+	var on []string
+	for _, k := range keys {
+		var off []string
+		for _, p := range proofs {
+			switch strings.TrimSpace(p.Sysctls[k.key]) {
+			case "1":
+			case "0":
+				off = append(off, p.Node)
+			default:
+				return broken(fmt.Errorf("node %s: %s reads %q (%s)", p.Node, k.key, p.Sysctls[k.key], p.Errors["sysctls"]))
+			}
+		}
+		if len(off) > 0 {
+			return fail(k.code, "%s is 0 on %s: set it to 1", k.key, strings.Join(off, ", "))
+		}
+		on = append(on, k.key+" is 1")
+	}
+	return pass("%s on all %d nodes", strings.Join(on, " and "), len(proofs)).with(nodesFigure(len(proofs)))
 }
 
 func l2AdvertisementPresent() Check {

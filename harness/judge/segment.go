@@ -65,9 +65,9 @@ func judgeResponders(f journal.Facts, observation string) Verdict {
 	if len(vips) == 0 {
 		return broken(fmt.Errorf("no VIP was asked for"))
 	}
-	asked := "broadcast who-has"
+	asked := "broadcasts"
 	if observation == journal.ObsNDP {
-		asked = "multicast neighbour solicitations"
+		asked = "solicitations"
 	}
 	v := pass("")
 	var words []string
@@ -76,11 +76,11 @@ func judgeResponders(f journal.Facts, observation string) Verdict {
 	for _, t := range vips {
 		sent, macs := s.sent[t.Address], s.macs(t.Address)
 		if sent == 0 {
-			return broken(fmt.Errorf("no who-has was sent for %s", t.Address))
+			return broken(fmt.Errorf("no %s were sent for %s", asked, t.Address))
 		}
 		v = v.with(
 			Figure{Name: t.Service + " responders", Value: float64(len(macs)), Unit: "MACs", N: int64(sent), Method: "distinct MACs that answer " + asked},
-			Figure{Name: t.Service + " answered", Value: float64(s.answered[t.Address]), Unit: "broadcasts", N: int64(sent), Method: asked + " with at least one answer"},
+			Figure{Name: t.Service + " answered", Value: float64(s.answered[t.Address]), Unit: asked, N: int64(sent), Method: asked + " with at least one answer"},
 		)
 		words = append(words, fmt.Sprintf("%s (%s): %s", t.Address, t.Service, s.describe(macs)))
 		switch {
@@ -91,7 +91,7 @@ func judgeResponders(f journal.Facts, observation string) Verdict {
 			}
 		case float64(s.answered[t.Address]) < minAnswered*float64(sent):
 			unanswered = true
-			words = append(words, fmt.Sprintf("only %d of %d broadcasts were answered", s.answered[t.Address], sent))
+			words = append(words, fmt.Sprintf("only %d of %d %s were answered", s.answered[t.Address], sent, asked))
 		}
 	}
 	switch {
@@ -107,8 +107,8 @@ func judgeResponders(f journal.Facts, observation string) Verdict {
 	v.Findings = append(s.findings(), s.tolerated()...)
 	v.Message = strings.Join(words, "; ")
 	if v.Outcome == Passed {
-		v.Message += fmt.Sprintf(". A second responder is seen with p >= 0.99 when it answers %.1f %% of broadcasts or more",
-			100*detectableShare(s.sent[vips[0].Address]))
+		v.Message += fmt.Sprintf(". A second responder is seen with p >= 0.99 when it answers %.1f %% of %s or more",
+			100*detectableShare(s.sent[vips[0].Address]), asked)
 	}
 	return v
 }

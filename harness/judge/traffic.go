@@ -78,7 +78,8 @@ func reachable(policy string) Check {
 			"local": "Policy Local timed out behind MetalLB with Cilium's kube-proxy replacement (cilium #31333) and after a while in general (metallb #2561).",
 		}[policy],
 		Method: "limits.requests HTTP requests, each on a new connection, open loop, by a client whose neighbour entry was dropped before. " +
-			"With no failure in n requests the true failure share is below 3/n with 95 % confidence. Policy Local: every answer must come from the announcer's node.",
+			"With no failure in n requests the true failure share is below 3/n with 95 % confidence. A run in which the client left requests unsent, " +
+			"and none failed, is made again at half the rate, twice at most. Policy Local: every answer must come from the announcer's node.",
 		Needs: []string{journal.ObsTraffic, journal.ObsAnnouncement, journal.ObsARP},
 		Codes: []string{"ok", "errors", "unreachable", "no-single-responder", "backend-off-announcer"},
 		Judge: func(f journal.Facts, sc scenario.Scenario) Verdict { return judgeReachable(f, sc, k8sPolicy) },
@@ -172,9 +173,9 @@ func judgeReachable(f journal.Facts, sc scenario.Scenario, purpose string) Verdi
 }
 
 // sentRun reads the last attempt at a run whose requests are counted, and tells of those
-// before: each must have left requests unsent.
+// before: each must have left requests unsent while none failed.
 func sentRun(span journal.Span, paths journal.Paths, stream string) (load, []Finding, error) {
-	again, err := discarded(span, paths, stream, func(t probe.LoadTotals) bool { return !t.SentAll() })
+	again, err := discarded(span, paths, stream, probe.LoadTotals.Unsent)
 	if err != nil {
 		return load{}, nil, err
 	}
@@ -192,17 +193,17 @@ func sentRun(span journal.Span, paths journal.Paths, stream string) (load, []Fin
 // failed, or when the client did not send them all.
 func (t traffic) answered(limits scenario.Limits, method string) (v Verdict, ok bool) {
 	if t.totals.Dropped+t.totals.Cancelled > 0 {
-		return broken(fmt.Errorf("%s: the client never sent %d of %d requests", t.service.Name, t.totals.Dropped+t.totals.Cancelled, t.totals.Scheduled)), false
+		return broken(fmt.Errorf("%s: the client never sent %d of %d requests", t.service.Name, t.totals.Dropped+t.totals.Cancelled, t.totals.Scheduled)).found(t.again...), false
 	}
 	n := t.totals.Completed
 	ratio := float64(t.totals.Errors) / float64(n)
 	figure := Figure{Name: t.service.Name + " failed requests", Value: float64(t.totals.Errors), Unit: "requests", N: n, Method: method}
 	switch {
 	case t.totals.OK == 0:
-		return fail("unreachable", "none of %d requests to %s was answered: %s", n, t.service.VIP, errorWords(t.totals.ErrorKinds)).with(figure), false
+		return fail("unreachable", "none of %d requests to %s was answered: %s", n, t.service.VIP, errorWords(t.totals.ErrorKinds)).with(figure).found(t.again...), false
 	case ratio > limits.MaxErrorRatio:
 		return fail("errors", "%d of %d requests to %s failed (%s); limit %.3g", t.totals.Errors, n, t.service.VIP,
-			errorWords(t.totals.ErrorKinds), limits.MaxErrorRatio).with(figure), false
+			errorWords(t.totals.ErrorKinds), limits.MaxErrorRatio).with(figure).found(t.again...), false
 	}
 	return pass("%d of %d requests to %s answered: the failure share is below %.2g %% with 95 %% confidence",
 		t.totals.OK, n, t.service.VIP, 100*3/float64(n)).with(figure).found(t.again...), true

@@ -72,6 +72,7 @@ type world struct {
 	again      map[string]int                            // address -> second answers of the same MAC to one broadcast
 	noSpare    bool                                      // the sweep asks for no spare address
 	absent     string                                    // an in-cluster client, from@node, that did not ask
+	first      *firstRun                                 // the traffic was made again
 }
 
 type hist struct {
@@ -519,10 +520,45 @@ func (w *world) sweep(o *journal.Observation, targets []journal.Target) error {
 }
 
 func (w *world) observeTraffic(o *journal.Observation) error {
-	if err := o.Write(journal.KindPaths, w.loaded(w.backends)); err != nil {
+	paths, stream := w.loaded(w.backends), journal.StreamHTTP
+	if w.first != nil {
+		if err := w.first.observe(o); err != nil {
+			return err
+		}
+		stream = journal.AttemptStream(stream, 2)
+		for i := range paths.Targets {
+			paths.Targets[i].Stream = stream
+		}
+		if !w.first.untold {
+			paths.Discarded = []string{journal.StreamHTTP}
+		}
+	}
+	if err := o.Write(journal.KindPaths, paths); err != nil {
 		return err
 	}
-	return w.observeLoad(o, journal.StreamHTTP, w.backends, w.errors)
+	return w.observeLoad(o, stream, w.backends, w.errors)
+}
+
+// firstRun is a run of requests that was made again.
+type firstRun struct {
+	dropped, cancelled, errors int64
+	untold                     bool // nobody says that it was discarded
+}
+
+func (r firstRun) observe(o *journal.Observation) error {
+	l := &lines{out: o.Stream(journal.StreamHTTP)}
+	l.start(probe.LoadArgs{})
+	sent := 400 - r.dropped - r.cancelled
+	t := probe.LoadTotals{Scheduled: 400, Completed: sent, OK: sent - r.errors, Errors: r.errors, Dropped: r.dropped, Cancelled: r.cancelled}
+	for range r.errors {
+		l.add(probe.KindLoadError, probe.LoadError{Target: "echo-cluster", ErrorKind: probe.ErrorTimeout})
+	}
+	if r.errors > 0 {
+		t.ErrorKinds = map[string]int64{probe.ErrorTimeout: r.errors}
+	}
+	all := t
+	all.Targets = map[string]probe.LoadTotals{"echo-cluster": t}
+	return l.end(all)
 }
 
 // loaded are the paths of a load observation: as a real one, it measures nothing where one

@@ -20,12 +20,16 @@ import (
 )
 
 // sysctls are what the proof checks read on every node.
-func sysctls() []string {
-	return []string{
+func sysctls(sc *scenario.Scenario) []string {
+	keys := []string{
 		"net.ipv4.ip_forward",
 		"net.ipv4.conf.all.arp_ignore", "net.ipv4.conf.all.arp_announce",
 		"net.ipv4.conf.eth0.arp_ignore", "net.ipv4.conf.eth0.arp_announce",
 	}
+	if sc.Spec.Cluster.IPFamily == scenario.Dual {
+		keys = append(keys, "net.ipv6.conf.all.forwarding")
+	}
+	return keys
 }
 
 // ruleTables are the commands that print what each proxy mode programs. One that fails
@@ -58,7 +62,7 @@ func observeNodes(ctx context.Context, e *Env, o *journal.Observation) error {
 	g, gctx := errgroup.WithContext(ctx)
 	for i, n := range nodes {
 		g.Go(func() error {
-			proofs[i] = proof(gctx, n, string(e.Scenario.Spec.DataPlane.Proxy), e.Scenario.Spec.Cluster.CNI == scenario.CNICilium)
+			proofs[i] = proof(gctx, n, e.Scenario)
 			proofs[i].Pods = pods[n.Name()]
 			return gctx.Err()
 		})
@@ -89,7 +93,7 @@ func (e *Env) proxyPods(ctx context.Context) (map[string][]string, error) {
 
 // proof asks one node. What could not be read is an entry of Errors, not a failure
 // of the others.
-func proof(ctx context.Context, n cluster.Node, mode string, cilium bool) journal.NodeProof {
+func proof(ctx context.Context, n cluster.Node, sc *scenario.Scenario) journal.NodeProof {
 	ctx, cancel := context.WithTimeout(ctx, pace.Scale(ctx, 30*time.Second))
 	defer cancel()
 	p := journal.NodeProof{
@@ -103,17 +107,17 @@ func proof(ctx context.Context, n cluster.Node, mode string, cilium bool) journa
 	var err error
 	p.ProxyMode, err = cluster.Output(ctx, n, "curl", "-sS", "--fail", "--max-time", "5", "http://127.0.0.1:10249/proxyMode")
 	keep("proxyMode", err)
-	if mode == string(scenario.ProxyIPVS) {
+	if sc.Spec.DataPlane.Proxy == scenario.ProxyIPVS {
 		p.ProxyConfig, err = cluster.Output(ctx, n, "curl", "-sS", "--fail", "--max-time", "5", "http://127.0.0.1:10249/configz")
 		keep("proxyConfig", err)
 	}
-	keep("sysctls", readSysctls(ctx, n, p.Sysctls))
+	keep("sysctls", readSysctls(ctx, n, sysctls(sc), p.Sysctls))
 	for table, argv := range ruleTables() {
 		out, err := cluster.Output(ctx, n, argv[0], argv[1:]...)
 		p.Rules[table] = serviceRules(out)
 		keep("rules."+table, err)
 	}
-	if cilium {
+	if sc.Spec.Cluster.CNI == scenario.CNICilium {
 		p.Cilium, err = ciliumProof(ctx, n)
 		keep("cilium", err)
 	}
@@ -159,9 +163,9 @@ func ciliumProof(ctx context.Context, n cluster.Node) (*journal.CiliumProof, err
 }
 
 // readSysctls reads all of them with one command: each value is one line.
-func readSysctls(ctx context.Context, n cluster.Node, into map[string]string) error {
+func readSysctls(ctx context.Context, n cluster.Node, keys []string, into map[string]string) error {
 	var files []string
-	for _, key := range sysctls() {
+	for _, key := range keys {
 		files = append(files, "/proc/sys/"+strings.ReplaceAll(key, ".", "/"))
 	}
 	out, err := cluster.Output(ctx, n, "cat", files...)
@@ -172,7 +176,7 @@ func readSysctls(ctx context.Context, n cluster.Node, into map[string]string) er
 	if len(values) != len(files) {
 		return fmt.Errorf("read sysctls: %d values for %d files", len(values), len(files))
 	}
-	for i, key := range sysctls() {
+	for i, key := range keys {
 		into[key] = values[i]
 	}
 	return nil

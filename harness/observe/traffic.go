@@ -39,7 +39,8 @@ func observeTraffic(ctx context.Context, e *Env, o *journal.Observation) error {
 }
 
 // A run whose requests are counted is made until the client has sent all of them, each time at
-// half the rate: a machine that is busy or emulated may not carry what was asked for.
+// half the rate: a machine that is busy or emulated may not carry what was asked for. One in
+// which a request failed stands: that must not be thrown away for what it measured.
 const (
 	sentAttempts = 3
 	sentPause    = time.Second // before the second attempt; it doubles
@@ -60,10 +61,10 @@ func (e *Env) sentAll(ctx context.Context, o *journal.Observation, client cluste
 		if err != nil {
 			return false, err
 		}
-		if !totals.SentAll() {
+		if totals.Unsent() {
 			e.Progress(fmt.Sprintf("attempt %d of %d: the client never sent %d of %d requests", n, sentAttempts, totals.Dropped+totals.Cancelled, totals.Scheduled))
 		}
-		return totals.SentAll(), nil
+		return !totals.Unsent(), nil
 	})
 	if err != nil {
 		return err

@@ -5,8 +5,10 @@ package plan
 
 import (
 	"context"
+	"time"
 
 	"github.com/lbmatrix/lbmatrix/harness/component"
+	"github.com/lbmatrix/lbmatrix/harness/pace"
 )
 
 // pinBackends moves the endpoints of the remote Service off the node that answers for its
@@ -39,5 +41,24 @@ func (w *worker) pinBackends(ctx context.Context) error {
 		}
 		w.progress("%s is announced by %s and has its %d backends %s", p.service, announcer, n, p.where)
 	}
-	return nil
+	return w.programmed(ctx)
 }
+
+// programmed waits where kube-proxy may take longer than by itself until it writes what has
+// just changed. Otherwise the observations that come before traffic take that time.
+func (w *worker) programmed(ctx context.Context) error {
+	period := w.Scenario.Spec.DataPlane.MinSyncPeriod.D()
+	if period == 0 {
+		return nil
+	}
+	w.progress("wait until every kube-proxy has written its rules: it does at most every %s", period)
+	select {
+	case <-time.After(period + pace.Scale(ctx, programmedSlack)):
+		return nil
+	case <-ctx.Done():
+		return context.Cause(ctx)
+	}
+}
+
+// programmedSlack is what a kube-proxy may need for the rules themselves.
+const programmedSlack = 2 * time.Second

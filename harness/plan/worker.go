@@ -144,7 +144,9 @@ func (w *worker) step(ctx context.Context, name string, run func(context.Context
 	}
 	end := journal.Step{Name: name, ElapsedMS: time.Since(started).Milliseconds()}
 	if err != nil {
-		err = errors.Join(err, w.died())
+		if died := w.died(); died != nil && !strings.Contains(err.Error(), died.Error()) {
+			err = errors.Join(err, died)
+		}
 		end.Error = err.Error()
 	}
 	ev.Type, ev.Elapsed, ev.Error = StepEnd, end.ElapsedMS, end.Error

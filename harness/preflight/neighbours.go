@@ -30,36 +30,42 @@ type Neighbours struct {
 // ThisNeighbours is the running kernel's.
 func ThisNeighbours() Neighbours { return Neighbours{root: "/"} }
 
-// Limit reads how many entries it can have.
-func (n Neighbours) Limit() (int, error) {
-	raw, err := os.ReadFile(filepath.Join(n.root, neighboursHard))
-	if err != nil {
-		return 0, fmt.Errorf("read limit of neighbours: %w", err)
+// Limits read how many entries it has before the kernel looks for some to drop, and how many
+// it can have.
+func (n Neighbours) Limits() (soft, hard int, err error) {
+	for file, into := range map[string]*int{neighboursSoft: &soft, neighboursHard: &hard} {
+		raw, err := os.ReadFile(filepath.Join(n.root, file))
+		if err != nil {
+			return 0, 0, fmt.Errorf("read limits of neighbours: %w", err)
+		}
+		if *into, err = strconv.Atoi(strings.TrimSpace(string(raw))); err != nil {
+			return 0, 0, fmt.Errorf("read limits of neighbours: %w", err)
+		}
 	}
-	limit, err := strconv.Atoi(strings.TrimSpace(string(raw)))
-	if err != nil {
-		return 0, fmt.Errorf("read limit of neighbours: %w", err)
-	}
-	return limit, nil
+	return soft, hard, nil
 }
 
 // Check sees to it that the nodes of a cluster of namespaces can have each other as
-// neighbours, as their speakers do: it raises the limits where it may. Half the table is
-// left to what else there is.
+// neighbours, as their speakers do: it raises the limits where it may, and lowers none. Half
+// the table is left to what else there is.
 func (n Neighbours) Check(nodes int) *journal.Unsupported {
-	limit, err := n.Limit()
-	need := 2 * nodes * nodes
-	if err != nil || limit >= need {
-		return nil //nolint:nilerr // in a namespace of its own the file is not there, and nobody can tell
+	soft, hard, err := n.Limits()
+	entries := nodes * nodes
+	if err != nil || (soft >= entries && hard >= 2*entries) {
+		return nil //nolint:nilerr // in a namespace of its own the files are not there, and nobody can tell
 	}
-	set := func(file string, value int) error {
+	set := func(file string, old, value int) error {
+		if old >= value {
+			return nil
+		}
 		return os.WriteFile(filepath.Join(n.root, file), []byte(strconv.Itoa(value)), 0o644)
 	}
-	if set(neighboursHard, need) == nil && set(neighboursSoft, need/2) == nil {
+	if set(neighboursHard, hard, 2*entries) == nil && set(neighboursSoft, soft, entries) == nil {
 		return nil
 	}
 	return &journal.Unsupported{
-		Missing: []string{fmt.Sprintf("%d nodes have up to %d neighbours in all, and the kernel has room for %d (net.ipv4.neigh.default.gc_thresh3; half of it is for others)", nodes, nodes*nodes, limit)},
-		Fix:     fmt.Sprintf("As root: sysctl -w net.ipv4.neigh.default.gc_thresh3=%d net.ipv4.neigh.default.gc_thresh2=%d", need, need/2),
+		Missing: []string{fmt.Sprintf("%d nodes have up to %d neighbours in all, and the kernel has room for %d before it drops some (net.ipv4.neigh.default.gc_thresh2), %d at most (gc_thresh3; half of it is for others)",
+			nodes, entries, soft, hard)},
+		Fix: fmt.Sprintf("As root: sysctl -w net.ipv4.neigh.default.gc_thresh3=%d net.ipv4.neigh.default.gc_thresh2=%d", max(hard, 2*entries), max(soft, entries)),
 	}
 }

@@ -11,6 +11,7 @@ import (
 	"testing"
 
 	"github.com/stretchr/testify/require"
+	"golang.org/x/sys/unix"
 )
 
 // table is a machine whose table of neighbours has these limits.
@@ -43,18 +44,28 @@ func TestNeighboursAreRaised(t *testing.T) {
 	require.Equal(t, [2]int{10000, 20000}, now())
 	require.Nil(t, n.Check(3))
 	require.Equal(t, [2]int{10000, 20000}, now(), "never lowered")
+	n, now = table(t, 1000, 1024)
+	require.Nil(t, n.Check(23))
+	require.Equal(t, [2]int{1000, 1058}, now(), "nor is one of them")
+	n, now = table(t, 100, 20000) // as after a run that could raise one alone
+	require.Nil(t, n.Check(100))
+	require.Equal(t, [2]int{10000, 20000}, now())
 }
 
 func TestTooFewNeighbours(t *testing.T) {
-	n, _ := table(t, 512, 1024)
-	// A folder in the file's place cannot be written to, as in a container whose /proc/sys
-	// is read-only.
-	soft := filepath.Join(n.root, neighboursSoft)
-	require.NoError(t, os.Remove(soft))
-	require.NoError(t, os.Mkdir(soft, 0o755))
+	if os.Geteuid() != 0 {
+		t.Skip("mounts")
+	}
+	n, now := table(t, 512, 1024)
+	// As in a container whose /proc/sys is read-only.
+	dir := filepath.Dir(filepath.Join(n.root, neighboursHard))
+	require.NoError(t, unix.Mount(dir, dir, "", unix.MS_BIND, ""))
+	t.Cleanup(func() { require.NoError(t, unix.Unmount(dir, 0)) })
+	require.NoError(t, unix.Mount("", dir, "", unix.MS_REMOUNT|unix.MS_BIND|unix.MS_RDONLY, ""))
 	u := n.Check(100)
 	require.NotNil(t, u)
-	require.Contains(t, u.Missing[0], "100 nodes have up to 10000 neighbours in all, and the kernel has room for 1024")
+	require.Contains(t, u.Missing[0], "100 nodes have up to 10000 neighbours in all, and the kernel has room for 512 before it drops some")
+	require.Equal(t, [2]int{512, 1024}, now())
 	require.Equal(t, "As root: sysctl -w net.ipv4.neigh.default.gc_thresh3=20000 net.ipv4.neigh.default.gc_thresh2=10000", u.Fix)
 
 	require.Nil(t, Neighbours{root: t.TempDir()}.Check(100), "nobody says it")

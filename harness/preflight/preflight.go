@@ -23,6 +23,9 @@ func Needs(s *scenario.Scenario) []Feature {
 	case scenario.ProxyNFTables:
 		out = append(out, Feature{"CONFIG_NF_TABLES", "nf_tables"})
 	}
+	if s.Spec.Cluster.IPFamily == scenario.Dual {
+		out = append(out, Feature{"CONFIG_IPV6", "ipv6"})
+	}
 	if s.Spec.Cluster.CNI == scenario.CNICilium {
 		out = append(out, Feature{"CONFIG_BPF_SYSCALL", ""}, Feature{"CONFIG_CGROUP_BPF", ""},
 			Feature{"CONFIG_NET_CLS_BPF", "cls_bpf"}, Feature{"CONFIG_NET_SCH_INGRESS", "sch_ingress"})

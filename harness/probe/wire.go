@@ -281,8 +281,9 @@ type LoadTotals struct {
 	StealRatio     float64               `json:"stealRatio,omitempty"` // of the machine's CPU time during the run, 0 to 1, that its hypervisor gave to others; not within a target
 }
 
-// SentAll says that the client left no request unsent.
-func (t LoadTotals) SentAll() bool { return t.Dropped+t.Cancelled == 0 }
+// Unsent says that the client left requests unsent although none that it sent failed: it, and
+// not what it asked, was too slow. Where requests fail too the answers may be what it waited for.
+func (t LoadTotals) Unsent() bool { return t.Dropped+t.Cancelled > 0 && t.Errors == 0 }
 
 // Behind says that the client did not keep its schedule for one of its targets: it left
 // requests unsent, or sent more than the share lateShare of them late.

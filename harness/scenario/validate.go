@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"net/netip"
 	"slices"
+	"strings"
 
 	"go.yaml.in/yaml/v3"
 )
@@ -28,10 +29,17 @@ func (l *loader) validate(s *Scenario) {
 	}
 	mutations := map[string]*yaml.Node{}
 	for i, m := range s.Spec.Mutations {
-		l.unique(mutations, m.Name, fmt.Sprintf("spec.mutations[%d].name", i), "mutation")
+		name := fmt.Sprintf("spec.mutations[%d].name", i)
+		l.unique(mutations, m.Name, name, "mutation")
+		if at := l.at[name]; at != nil && strings.HasPrefix(m.Name, ipv6Mutations) && s.Spec.Cluster.IPFamily != Dual {
+			l.report(at, name+": the cluster has no IPv6 to break", "write ipFamily: dual under spec.cluster, or remove it")
+		}
 		l.expectations(m.Expect, fmt.Sprintf("spec.mutations[%d]", i))
 	}
 }
+
+// ipv6Mutations begins the names of mutations that break IPv6 alone.
+const ipv6Mutations = "ipv6-"
 
 // unhealthy says whether mutations would break what is broken already: a segment without
 // one responder for each VIP, or a check that is red on the baseline. Beside another known

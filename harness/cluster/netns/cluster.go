@@ -130,7 +130,14 @@ func (c *Cluster) own(m *machine) {
 
 // Died says which process of the control plane ended by itself, and how; nil while all run.
 // Whatever failed after that failed for it.
-func (c *Cluster) Died() error { return c.controlPlaneDied() }
+func (c *Cluster) Died() error {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.ending {
+		return nil // it was told to
+	}
+	return c.controlPlaneDied()
+}
 
 // watch tells of a process of the control plane that ends: nothing starts it again.
 func (c *Cluster) watch(p *process) {

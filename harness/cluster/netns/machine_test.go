@@ -6,7 +6,6 @@ package netns
 import (
 	"bytes"
 	"context"
-	"github.com/lbmatrix/lbmatrix/harness/scenario"
 	"io"
 	"net/netip"
 	"os"
@@ -19,6 +18,7 @@ import (
 	"github.com/lbmatrix/lbmatrix/harness/cluster"
 	"github.com/lbmatrix/lbmatrix/harness/cluster/netns/standin"
 	"github.com/lbmatrix/lbmatrix/harness/ledger"
+	"github.com/lbmatrix/lbmatrix/harness/scenario"
 )
 
 // TestMain makes the test binary the first process of machines.

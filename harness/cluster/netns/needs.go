@@ -42,7 +42,7 @@ const ipv6File = "/proc/sys/net/ipv6/conf/all/disable_ipv6"
 func Missing(sc *scenario.Scenario) []string {
 	var out []string
 	if _, err := os.Stat(ipv6File); err != nil && sc.Spec.Cluster.IPFamily == scenario.Dual {
-		out = append(out, "IPv6: this kernel has none, or was started with ipv6.disable=1")
+		out = append(out, "IPv6: this kernel was started without it: start it without ipv6.disable=1")
 	}
 	if os.Geteuid() != 0 {
 		out = append(out, "root: namespaces need CAP_NET_ADMIN and CAP_SYS_ADMIN")

@@ -59,7 +59,7 @@ func (r *runtime) Prepare(ctx context.Context, namespace, pod, node string, host
 	r.mu.Unlock()
 	places, err := r.c.layout.pod(n.node, number)
 	if err != nil {
-		return nil, fmt.Errorf("node %s has no address left for pod %s", node, pod)
+		return nil, fmt.Errorf("place pod %s on node %s: %w", pod, node, err)
 	}
 	m, err := startMachine(r.c.o.Ledger, r.c.o.Programs[programProbe], pod)
 	if err != nil {
