@@ -160,7 +160,7 @@ func readNDP(run journal.Run) (f frames, totals probe.ARPTotals, err error) {
 		return f, totals, err
 	}
 	for _, p := range probes {
-		f.probes = append(f.probes, probe.ARPProbe{Probe: p.Probe, Target: p.Target, SentNS: p.SentNS, KernelNS: p.KernelNS, Error: p.Error})
+		f.probes = append(f.probes, probe.ARPProbe(p))
 	}
 	replies, err := journal.Items[probe.NDPReply](run, probe.KindNDPReply)
 	if err != nil {
