@@ -42,7 +42,7 @@ space := $(empty) $(empty)
 E2E_RUN ?= TestMatrix$(if $(strip $(SCENARIOS)),/^($(subst $(space),|,$(strip $(SCENARIOS))))$$)
 tool = $(GO) tool -modfile=.github/tools/go.mod
 # What was skipped is listed at the end, with the reason, and what failed once more.
-race = CGO_ENABLED=1 GORACE="atexit_sleep_ms=50 $${GORACE:-}" $(tool) gotestsum --format pkgname --format-hide-empty-pkg -- -race -trimpath -vet=off -timeout 10m
+race = CGO_ENABLED=1 GORACE="atexit_sleep_ms=50 $${GORACE:-}" $(tool) gotestsum --format standard-quiet -- -race -trimpath -vet=off -timeout 10m
 
 .PHONY: help
 help: ## print this list
