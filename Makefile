@@ -102,11 +102,11 @@ evidence-netns: build ## run the longer proofs of clusters on namespaces (cycles
 .PHONY: evidence-versions
 evidence-versions: build ## run kube-proxy iptables and nftables with each Kubernetes and MetalLB of VERSIONS, on namespaces; resumable
 	@.ci/need ip=iproute2 nsenter=util-linux curl=curl iptables=iptables nft=nftables jq=jq
-	@last=$(RESULTS)/versions/latest; resume=; \
+	@last=$(RESULTS)/versions/latest; resume=; code=0; \
 	if [ -e $$last/run.json ] && { ! grep -q '"ended"' $$last/run.json || grep -q '"interrupted": true' $$last/run.json; }; then resume="--resume $$last"; fi; \
 	bin/lbmatrix run --provider netns --source $(SOURCE) --results $(RESULTS)/versions --skip-mutations --sweep $(VERSIONS) $$resume $(ARGS) \
-		kube-proxy-iptables-metallb-l2 kube-proxy-nftables-metallb-l2; code=$$?; \
-	.ci/versions-table $$last; exit $$code
+		kube-proxy-iptables-metallb-l2 kube-proxy-nftables-metallb-l2 || code=$$?; \
+	.ci/versions-table $$last || true; exit $$code
 
 .PHONY: evidence-scale
 evidence-scale: build ## how costs grow with nodes and VIPs (SIZES, MODES), on namespaces; resumable

@@ -53,12 +53,16 @@ func (w *worker) programmed(ctx context.Context) error {
 	}
 	w.progress("wait until every kube-proxy has written its rules: it does at most every %s", period)
 	select {
-	case <-time.After(period + pace.Scale(ctx, programmedSlack)):
+	case <-time.After(period + pace.Scale(ctx, programmedSlack+time.Duration(1+w.Scenario.Spec.Cluster.Workers)*programmedPerNode)):
 		return nil
 	case <-ctx.Done():
 		return context.Cause(ctx)
 	}
 }
 
-// programmedSlack is what a kube-proxy may need for the rules themselves.
-const programmedSlack = 2 * time.Second
+// What a kube-proxy may need for the rules themselves, and for those that it is just writing:
+// with 30 nodes on two cores one write took 2.5 s (docs/running.md, Scale).
+const (
+	programmedSlack   = 2 * time.Second
+	programmedPerNode = 100 * time.Millisecond
+)

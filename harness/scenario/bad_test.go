@@ -71,6 +71,7 @@ func changes() []change {
 		{"minSyncPeriod without kube-proxy", "proxy: iptables", "proxy: cilium\n    minSyncPeriod: 2s"},
 		{"minSyncPeriod too long", "proxy: iptables", "proxy: iptables\n    minSyncPeriod: 5m"},
 		{"IPv6 on containers", "workers: 2", "workers: 2\n    ipFamily: dual"},
+		{"IPv6 to break where there is none", "name: no-l2-advertisement", "name: ipv6-forwarding-off"},
 		{"no such family", "workers: 2", "workers: 2\n    ipFamily: ipv6"},
 		{"strictARP without ipvs", "proxy: iptables", "proxy: iptables\n    strictARP: true"},
 		{"known-bad with mutations", "  mutations:", "  expect:\n    - {check: single-responder, code: responders=2, consequences: [single-responder]}\n  mutations:"},

@@ -31,7 +31,7 @@ func golden(t *testing.T, file, got string) {
 // known is what the tests pass for the names that other packages own.
 func known() scenario.Options {
 	return scenario.Options{
-		Mutations: []string{"no-l2-advertisement", "block-memberlist"},
+		Mutations: []string{"no-l2-advertisement", "block-memberlist", "ipv6-forwarding-off"},
 		Checks:    []string{"single-responder", "request-latency", "source-address"},
 	}
 }

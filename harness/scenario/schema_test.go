@@ -86,7 +86,7 @@ func TestSchemaAgreesWithLoad(t *testing.T) {
 		"tab as indent", "not UTF-8", "key that is no name", "host bits", "small CIDR", "loopback CIDR", "subnets overlap", "subnet overlaps default",
 		"duration too long", "unknown mutation", "unknown check", "unknown consequence", "consequence is the check", "component twice",
 		"custom tag", "long line", "ratio infinite", "ratio not a number",
-		"cilium without its CNI", "cilium without the component", "kube-proxy with DSR", "strictARP without ipvs", "minSyncPeriod without kube-proxy", "minSyncPeriod too long", "IPv6 on containers", "known-bad with mutations", "more Services than addresses", "fewer backends than workers", "pod subnet too small for the nodes", "Service subnet too small for more",
+		"cilium without its CNI", "cilium without the component", "kube-proxy with DSR", "strictARP without ipvs", "minSyncPeriod without kube-proxy", "minSyncPeriod too long", "IPv6 on containers", "IPv6 to break where there is none", "known-bad with mutations", "more Services than addresses", "fewer backends than workers", "pod subnet too small for the nodes", "Service subnet too small for more",
 	}
 	for _, c := range changes() {
 		if slices.Contains(onlyLoad, c.name) || strings.HasPrefix(c.name, "values") {
