@@ -50,16 +50,11 @@ func observeARP(ctx context.Context, e *Env, o *journal.Observation) error {
 		}
 	}
 	limits := e.Scenario.Spec.Limits
-	return e.askAll(ctx, o, observer, targets, limits.ARPProbes)
+	return e.ask(ctx, o, observer, journal.StreamARP, targets, limits.ARPProbes)
 }
 
-// askAll broadcasts who-has count times for each target. The more of them there are the
-// longer is a round.
-func (e *Env) askAll(ctx context.Context, o *journal.Observation, observer cluster.Host, targets []journal.Target, count int) error {
-	return e.ask(ctx, o, observer, journal.StreamARP, targets, count)
-}
-
-// ask is askAll with the instrument of a stream's name: arp, or ndp for its solicitations.
+// ask asks for each target count times, with the instrument of the stream's name: arp
+// broadcasts who-has, ndp multicasts solicitations. The more of them there are the longer is a round.
 func (e *Env) ask(ctx context.Context, o *journal.Observation, observer cluster.Host, stream string, targets []journal.Target, count int) error {
 	interval := max(e.Scenario.Spec.Limits.ARPInterval.D(), time.Duration(len(targets))*arpSpacing)
 	_, err := e.instrument(ctx, o, observer, stream, time.Duration(count)*interval+arpSettle, stream,

@@ -80,7 +80,7 @@ func observeMore(ctx context.Context, e *Env, o *journal.Observation) error {
 	if _, err := e.WaitAnswered(limited, addresses(targets)); err != nil {
 		return err
 	}
-	return e.askAll(ctx, o, observer, targets, moreProbes)
+	return e.ask(ctx, o, observer, journal.StreamARP, targets, moreProbes)
 }
 
 // nodeAddresses are the targets that a sweep must hear: each node answers for its own.

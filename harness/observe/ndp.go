@@ -6,8 +6,8 @@ package observe
 import (
 	"context"
 	"fmt"
-	"net/netip"
 
+	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"github.com/lbmatrix/lbmatrix/harness/cluster"
@@ -40,16 +40,13 @@ func observeNDP(ctx context.Context, e *Env, o *journal.Observation) error {
 // observeTraffic6 sends HTTP requests on new connections to the IPv6 VIP, from a client
 // that has to resolve it anew.
 func observeTraffic6(ctx context.Context, e *Env, o *journal.Observation) error {
-	vip, err := e.SixVIP(ctx)
+	s, err := e.six(ctx)
 	if err != nil {
 		return err
 	}
+	vip := vipOf(*s)
 	if vip == "" {
 		return unassigned(o, e.Six)
-	}
-	s, err := e.Kube.CoreV1().Services(e.Namespace).Get(ctx, e.Six, metav1.GetOptions{})
-	if err != nil {
-		return fmt.Errorf("read service %s: %w", e.Six, err)
 	}
 	targets := []journal.Target{{
 		Name: e.Six, Service: e.Six, Kind: journal.TargetVIP, Protocol: "http", Address: hostPort(vip, int(s.Spec.Ports[0].Port)), Stream: journal.StreamHTTP6,
@@ -65,16 +62,20 @@ func observeTraffic6(ctx context.Context, e *Env, o *journal.Observation) error 
 	return e.sentAll(ctx, o, client, journal.StreamHTTP6, targets)
 }
 
-// SixVIP is the IPv6 address that the Service with one was assigned; "" where it was not.
-func (e *Env) SixVIP(ctx context.Context) (string, error) {
+// six reads the Service with an IPv6 VIP alone.
+func (e *Env) six(ctx context.Context) (*corev1.Service, error) {
 	s, err := e.Kube.CoreV1().Services(e.Namespace).Get(ctx, e.Six, metav1.GetOptions{})
 	if err != nil {
-		return "", fmt.Errorf("read service %s: %w", e.Six, err)
+		return nil, fmt.Errorf("read service %s: %w", e.Six, err)
 	}
-	for _, in := range s.Status.LoadBalancer.Ingress {
-		if a, err := netip.ParseAddr(in.IP); err == nil && a.Is6() {
-			return a.String(), nil
-		}
+	return s, nil
+}
+
+// SixVIP is the IPv6 address that it was assigned; "" where it was not.
+func (e *Env) SixVIP(ctx context.Context) (string, error) {
+	s, err := e.six(ctx)
+	if err != nil {
+		return "", err
 	}
-	return "", nil
+	return vipOf(*s), nil
 }

@@ -215,7 +215,7 @@ func TestSweepHasTimeForManyTargets(t *testing.T) {
 	targets = append(targets, journal.Target{}) // without a VIP
 	o, err := e.Journal.Begin(journal.ObsARP)
 	require.NoError(t, err)
-	_ = e.askAll(t.Context(), o, observer, targets, 460) // the machine's instrument says nothing
+	_ = e.ask(t.Context(), o, observer, journal.StreamARP, targets, 460) // the machine's instrument says nothing
 	require.NoError(t, o.End(nil))
 	require.Len(t, observer.ran, 1)
 	require.Contains(t, observer.ran[0], " --count 460 --interval 130ms ")

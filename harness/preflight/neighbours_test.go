@@ -54,7 +54,7 @@ func TestNeighboursAreRaised(t *testing.T) {
 
 func TestTooFewNeighbours(t *testing.T) {
 	if os.Geteuid() != 0 {
-		t.Skip("mounts")
+		t.Skip("needs root: it mounts a folder read-only")
 	}
 	n, now := table(t, 512, 1024)
 	// As in a container whose /proc/sys is read-only.
