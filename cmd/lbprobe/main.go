@@ -93,7 +93,7 @@ func usage(w io.Writer) {
 	for _, c := range commands() {
 		fmt.Fprintf(w, "  %-11s %s\n", c.name, c.short)
 	}
-	fmt.Fprintf(w, "  %-11s %s\n", flushName, "drop the host's IPv4 neighbour entries (no instrument: no records)")
+	fmt.Fprintf(w, "  %-11s %s\n", flushName, "drop the host's neighbour entries (no instrument: no records)")
 }
 
 func (c command) run(ctx context.Context, args []string, stdin io.Reader, stdout, stderr io.Writer) int {

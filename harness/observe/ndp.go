@@ -10,7 +10,6 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
-	"github.com/lbmatrix/lbmatrix/harness/cluster"
 	"github.com/lbmatrix/lbmatrix/harness/journal"
 )
 
@@ -54,10 +53,6 @@ func observeTraffic6(ctx context.Context, e *Env, o *journal.Observation) error 
 	client, err := e.freshClient(ctx)
 	if err != nil {
 		return err
-	}
-	// What was learned by neighbour discovery is in a table of its own.
-	if _, err := cluster.Output(ctx, client, "ip", "-6", "neighbour", "flush", "dev", segmentInterface); err != nil {
-		return fmt.Errorf("drop the client's neighbour entries: %w", err)
 	}
 	return e.sentAll(ctx, o, client, journal.StreamHTTP6, targets)
 }

@@ -14,14 +14,14 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Flush deletes every IPv4 neighbour entry of an interface, permanent ones
+// Flush deletes every neighbour entry of an interface, of IPv4 and IPv6, permanent ones
 // excepted, and returns how many there were. It needs CAP_NET_ADMIN.
 func Flush(iface string) (int, error) {
 	link, err := netlink.LinkByName(iface)
 	if err != nil {
 		return 0, fmt.Errorf("flush neighbours of %s: %w", iface, err)
 	}
-	entries, err := netlink.NeighList(link.Attrs().Index, unix.AF_INET)
+	entries, err := netlink.NeighList(link.Attrs().Index, unix.AF_UNSPEC)
 	if err != nil {
 		return 0, fmt.Errorf("flush neighbours of %s: %w", iface, err)
 	}

@@ -6,6 +6,7 @@ package neigh_test
 import (
 	"net"
 	"os"
+	"slices"
 	"testing"
 
 	"github.com/containernetworking/plugins/pkg/ns"
@@ -48,11 +49,23 @@ func TestFlushDropsWhatWasLearnedOnly(t *testing.T) {
 		if err := add("192.0.2.2", netlink.NUD_PERMANENT); err != nil {
 			return err
 		}
+		six := &netlink.Neigh{
+			LinkIndex: got.Attrs().Index, Family: netlink.FAMILY_V6, State: netlink.NUD_STALE,
+			IP: net.ParseIP("2001:db8::1"), HardwareAddr: net.HardwareAddr{2, 0, 0, 0, 0, 1},
+		}
+		if err := netlink.NeighAdd(six); err != nil {
+			return err
+		}
 		n, err := neigh.Flush("a")
 		if err != nil {
 			return err
 		}
-		require.Equal(t, 1, n)
+		require.Equal(t, 2, n)
+		leftSix, err := netlink.NeighList(got.Attrs().Index, netlink.FAMILY_V6)
+		if err != nil {
+			return err
+		}
+		require.False(t, slices.ContainsFunc(leftSix, func(e netlink.Neigh) bool { return e.IP.Equal(six.IP) }))
 		left, err := netlink.NeighList(got.Attrs().Index, netlink.FAMILY_V4)
 		if err != nil {
 			return err
