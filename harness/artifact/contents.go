@@ -37,14 +37,13 @@ func kubeadmImages(ctx context.Context, kubeadm, version string) (map[string]str
 // CoreDNS and the add-ons may be scheduled on any node, so every node has them. The
 // references are kubeadm's; what they hold is the pinned version.
 func (p parts) nodeContents(ctx context.Context, dirs, refs map[string]string) (common, control []image, err error) {
-	kubernetes := dirs["kubernetes"]
 	bin := "/usr/local/bin/"
 	common = []image{
 		programImage(refs["pause"], p.pause.path, "/pause"),
 		programImage(refs["coredns"], filepath.Join(dirs["coredns"], "coredns"), "/coredns"),
 		{
 			ref: refs["kube-proxy"], base: filepath.Join(dirs["rootfs"], "proxy.tar"), entrypoint: []string{bin + "kube-proxy"},
-			files: installed(kubernetes, "usr/local/bin", "kube-proxy"),
+			files: installed(dirs[partKubernetes], "usr/local/bin", "kube-proxy"),
 		},
 	}
 	components, err := p.addonImages(ctx, dirs)
@@ -52,8 +51,9 @@ func (p parts) nodeContents(ctx context.Context, dirs, refs map[string]string) (
 		return nil, nil, err
 	}
 	common = append(common, components...)
-	for _, name := range []string{"kube-apiserver", "kube-controller-manager", "kube-scheduler"} {
-		control = append(control, programImage(refs[name], filepath.Join(kubernetes, name), bin+name))
+	for _, of := range [][2]string{{"kube-apiserver", partKubernetes}, {"kube-controller-manager", partKubernetesNode}, {"kube-scheduler", partKubernetesNode}} {
+		name, part := of[0], of[1]
+		control = append(control, programImage(refs[name], filepath.Join(dirs[part], name), bin+name))
 	}
 	// go build names it after the folder of its package.
 	control = append(control, programImage(refs["etcd"], filepath.Join(dirs["etcd"], "server"), bin+"etcd"))

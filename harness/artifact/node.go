@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"io"
 	"path/filepath"
+	"sync"
 
 	"golang.org/x/sync/errgroup"
 
@@ -73,7 +74,7 @@ func (s *Store) NodeImages(ctx context.Context, d *docker.Client, set Set) (Node
 // ensureAll makes every part. Two at a time: a Go build alone keeps the processors
 // busy, the base system waits for the network.
 func (s *Store) ensureAll(ctx context.Context, p parts) (map[string]string, error) {
-	order := []string{"rootfs", "kubernetes", "etcd", "cni-plugins", "coredns"}
+	order := []string{"rootfs", partKubernetes, "etcd", "cni-plugins", "coredns"}
 	for _, a := range p.addons {
 		for _, name := range []string{a, baseName(a)} {
 			if _, ok := p.recipes[name]; ok {
@@ -81,26 +82,33 @@ func (s *Store) ensureAll(ctx context.Context, p parts) (map[string]string, erro
 			}
 		}
 	}
+	// After the other: side by side both would compile the packages that they share.
+	after := map[string]string{partKubernetes: partKubernetesNode}
 	for _, name := range order {
 		s.report(Event{Artifact: p.recipes[name].title(), State: Queued})
-	}
-	made := make([]string, len(order))
-	group, ctx := errgroup.WithContext(ctx)
-	group.SetLimit(2)
-	for i, name := range order {
-		group.Go(func() (err error) {
-			made[i], err = s.ensure(ctx, p.recipes[name])
-			return err
-		})
-	}
-	if err := group.Wait(); err != nil {
-		return nil, err
+		if next, ok := after[name]; ok {
+			s.report(Event{Artifact: p.recipes[next].title(), State: Queued})
+		}
 	}
 	dirs := map[string]string{}
-	for i, name := range order {
-		dirs[name] = made[i]
+	var found sync.Mutex
+	group, ctx := errgroup.WithContext(ctx)
+	group.SetLimit(2)
+	for _, name := range order {
+		group.Go(func() error {
+			for ok := true; ok; name, ok = after[name] {
+				dir, err := s.ensure(ctx, p.recipes[name])
+				if err != nil {
+					return err
+				}
+				found.Lock()
+				dirs[name] = dir
+				found.Unlock()
+			}
+			return nil
+		})
 	}
-	return dirs, nil
+	return dirs, group.Wait()
 }
 
 // bakeNodes goes through the chain of images; each is skipped when it is there.
@@ -109,7 +117,7 @@ func (s *Store) bakeNodes(ctx context.Context, d *docker.Client, p parts, n name
 	if err != nil {
 		return err
 	}
-	refs, err := kubeadmImages(ctx, filepath.Join(dirs["kubernetes"], "kubeadm"), p.version)
+	refs, err := kubeadmImages(ctx, filepath.Join(dirs[partKubernetesNode], "kubeadm"), p.version)
 	if err != nil {
 		return err
 	}
@@ -153,7 +161,8 @@ func (p parts) importBase(ctx context.Context, d *docker.Client, dirs map[string
 	}
 	files = append(files, own...)
 	files = append(files, systemFiles(p.version, p.runc.path)...)
-	files = append(files, installed(dirs["kubernetes"], "usr/bin", "kubeadm", "kubectl", "kubelet")...)
+	files = append(files, installed(dirs[partKubernetesNode], "usr/bin", "kubeadm", "kubelet")...)
+	files = append(files, installed(dirs[partKubernetes], "usr/bin", "kubectl")...)
 	files = append(files, file{path: "opt/cni", dir: true, mode: 0o755})
 	files = append(files, installed(dirs["cni-plugins"], "opt/cni/bin", "bridge", "host-local", "loopback", "portmap", "ptp")...)
 	note("importing base system")

@@ -52,7 +52,7 @@ func (s *Store) parts(ctx context.Context, d *docker.Client, set Set) (parts, er
 // plan finds the recipes of a set. d, which may be nil, is where own builds are looked for.
 func (s *Store) plan(ctx context.Context, d *docker.Client, set Set) (parts, error) {
 	p := parts{version: set.Kubernetes, recipes: map[string]recipe{}, pins: map[string]pin{}}
-	want := map[string]string{"kubernetes": set.Kubernetes, "etcd": "", "coredns": "", "cni-plugins": ""}
+	want := map[string]string{partKubernetes: set.Kubernetes, partKubernetesNode: set.Kubernetes, "etcd": "", "coredns": "", "cni-plugins": ""}
 	for component, version := range set.Components {
 		if _, core := want[component]; !core {
 			a, err := lookupAddon(component)
@@ -85,7 +85,7 @@ func (s *Store) plan(ctx context.Context, d *docker.Client, set Set) (parts, err
 		}
 		p.recipes[component] = r
 	}
-	p.version = p.recipes["kubernetes"].version
+	p.version = p.recipes[partKubernetes].version
 	var err error
 	if p.standIns, err = s.standIns(ctx, d, set); err != nil {
 		return parts{}, err
@@ -119,7 +119,7 @@ type names struct {
 
 func (p parts) names() names {
 	tag := func(key, suffix string) string { return p.version + "-" + key[:keyLength] + suffix }
-	base := hashStrings(nodeRecipe, runtime.GOARCH, p.recipes["rootfs"].key(), p.recipes["kubernetes"].key(),
+	base := hashStrings(nodeRecipe, runtime.GOARCH, p.recipes["rootfs"].key(), p.recipes[partKubernetes].key(), p.recipes[partKubernetesNode].key(),
 		p.recipes["cni-plugins"].key(), string(p.kind.sum), p.runc.digest, p.fixtures)
 	common := []string{base, string(p.script), p.recipes["coredns"].key(), p.pause.digest}
 	for _, a := range p.addons {

@@ -137,7 +137,7 @@ func Versions(component string) []string { return versions(fixtures.Components, 
 // all mistakes, before anything is made. A component's version is no matter where builds of
 // the user's own stand in for its chart and every image.
 func CheckPins(set Set, own Own) error {
-	errs := []error{checkPin("kubernetes", set.Kubernetes)}
+	errs := []error{checkPin(partKubernetes, set.Kubernetes)}
 	for _, component := range slices.Sorted(maps.Keys(set.Components)) {
 		a, err := lookupAddon(component)
 		switch {
@@ -162,8 +162,9 @@ func checkPin(component, version string) error {
 // scenarios name. For kubernetes and metallb, of which a sweep has several pins, that is
 // written here; of everything else there is one.
 func usual(component string) string {
+	component, _ = partOf(component)
 	switch component {
-	case "kubernetes":
+	case partKubernetes:
 		return "v1.35.4"
 	case "metallb":
 		return "v0.15.2"

@@ -4,6 +4,7 @@
 package artifact
 
 import (
+	"context"
 	"testing"
 	"testing/fstest"
 
@@ -157,4 +158,36 @@ func TestPruneKeepsWhatKeptImagesStandOn(t *testing.T) {
 	keep := NodeImages{ControlPlane: "node:1-cp", Worker: "node:1-worker", Probe: "probe:1"}
 	require.Equal(t, []string{"common:0", "node:0-cp", "probe:0"}, superfluous(layers, []NodeImages{keep}))
 	require.Len(t, superfluous(layers, nil), len(layers))
+}
+
+// Each program of Kubernetes is in one of its two artifacts, and clusters of processes need
+// none of the second.
+func TestKubernetesIsTwoArtifacts(t *testing.T) {
+	m := moduleProvider{goVersion: func(context.Context) (string, error) { return "go1.26.8", nil }}
+	keys := map[string]bool{}
+	for _, version := range Versions(partKubernetes) {
+		p, err := loadPin(fixtures.Components, partKubernetes, version)
+		require.NoError(t, err)
+		var both []string
+		for _, part := range []string{partKubernetes, partKubernetesNode} {
+			component, in := partOf(part)
+			require.Equal(t, partKubernetes, component)
+			for _, program := range programNames(p.tools) {
+				if in(program) {
+					both = append(both, program)
+				}
+			}
+			r, err := m.programs(t.Context(), part, version)
+			require.NoError(t, err)
+			require.Equal(t, part, r.name)
+			require.False(t, keys[r.key()], "%s %s has a key of its own", part, version)
+			keys[r.key()] = true
+		}
+		require.ElementsMatch(t, programNames(p.tools), both)
+	}
+	_, in := partOf(partKubernetes)
+	for _, program := range []string{"kube-apiserver", "kube-proxy", "kubectl"} {
+		require.True(t, in(program))
+	}
+	require.Equal(t, usual(partKubernetes), usual(partKubernetesNode))
 }

@@ -15,7 +15,8 @@ import (
 )
 
 // Programs makes what a set runs, for those who start it without images: the paths of
-// all programs of Kubernetes, etcd and the set's components, and of lbprobe, by name.
+// the programs of Kubernetes that need no kubelet, of etcd and the set's components, and of
+// lbprobe, by name.
 // A name that two components give to a program of theirs is refused.
 func (s *Store) Programs(ctx context.Context, set Set) (map[string]string, error) {
 	recipes, err := s.programRecipes(ctx, set)
@@ -63,7 +64,7 @@ func (s *Store) HasPrograms(ctx context.Context, set Set) (bool, error) {
 }
 
 func (s *Store) programRecipes(ctx context.Context, set Set) ([]recipe, error) {
-	want := map[string]string{"kubernetes": set.Kubernetes, "etcd": ""}
+	want := map[string]string{partKubernetes: set.Kubernetes, "etcd": ""}
 	maps.Copy(want, set.Components)
 	var out []recipe
 	for _, component := range slices.Sorted(maps.Keys(want)) {

@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"os"
 	"runtime"
+	"slices"
 	"strings"
 	"time"
 
@@ -32,10 +33,15 @@ func modules(c *carried) moduleProvider {
 	return moduleProvider{goVersion: func(context.Context) (string, error) { return c.Go, nil }}
 }
 
-func (m moduleProvider) programs(ctx context.Context, component, version string) (recipe, error) {
+func (m moduleProvider) programs(ctx context.Context, part, version string) (recipe, error) {
+	component, in := partOf(part)
 	p, err := loadPin(fixtures.Components, component, version)
 	if err != nil {
 		return recipe{}, err
+	}
+	tools := slices.DeleteFunc(slices.Clone(p.tools), func(t string) bool { return !in(programName(t)) })
+	if len(tools) == 0 {
+		return recipe{}, fmt.Errorf("the pin of %s %s has no program of %s", component, version, part)
 	}
 	goVersion, err := m.goVersion(ctx)
 	if err != nil {
@@ -43,26 +49,51 @@ func (m moduleProvider) programs(ctx context.Context, component, version string)
 	}
 	flags := linkerFlags(p)
 	tags := addons()[component].tags
+	inputs := append([]string{programsRecipe, goVersion, runtime.GOARCH, flags, string(p.mod), string(p.sum)}, nonEmpty(tags)...)
+	if len(tools) < len(p.tools) {
+		inputs = append(inputs, tools...)
+	}
 	return recipe{
-		name: component, version: version,
-		inputs: append([]string{programsRecipe, goVersion, runtime.GOARCH, flags, string(p.mod), string(p.sum)}, nonEmpty(tags)...),
+		name: part, version: version, inputs: inputs,
 		build: func(ctx context.Context, dir string, note func(string)) error {
 			work, err := p.checkout(dir)
 			if err != nil {
 				return err
 			}
 			defer os.RemoveAll(work)
-			note("go build " + strings.Join(programNames(p.tools), " "))
-			stop := tick(note, "go build "+component)
+			note("go build " + strings.Join(programNames(tools), " "))
+			stop := tick(note, "go build "+part)
 			defer stop()
-			return gobuild.Build(ctx, gobuild.Spec{Dir: work, Packages: p.tools, Out: dir + "/", LDFlags: flags, Tags: tags})
+			return gobuild.Build(ctx, gobuild.Spec{Dir: work, Packages: tools, Out: dir + "/", LDFlags: flags, Tags: tags})
 		},
 	}, nil
 }
 
+// The programs of Kubernetes are two artifacts: those of every cluster, and those that only
+// nodes with a kubelet have, which take nearly as long to build again.
+const (
+	partKubernetes     = "kubernetes"
+	partKubernetesNode = "kubernetes-node"
+)
+
+// partOf is the component whose pin an artifact is built from, and which of the component's
+// programs are in it.
+func partOf(part string) (component string, in func(program string) bool) {
+	onNodes := func(program string) bool {
+		return slices.Contains([]string{"kubeadm", "kubelet", "kube-controller-manager", "kube-scheduler"}, program)
+	}
+	switch part {
+	case partKubernetesNode:
+		return partKubernetes, onNodes
+	case partKubernetes:
+		return partKubernetes, func(program string) bool { return !onNodes(program) }
+	}
+	return part, func(string) bool { return true }
+}
+
 // linkerFlags name the version in programs that learn it from their linker.
 func linkerFlags(p pin) string {
-	if p.component != "kubernetes" {
+	if p.component != partKubernetes {
 		return strings.ReplaceAll(addons()[p.component].flags, "{version}", strings.TrimPrefix(p.version, "v"))
 	}
 	major, minor, _ := strings.Cut(strings.TrimPrefix(p.version, "v"), ".")
