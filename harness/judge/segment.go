@@ -54,7 +54,7 @@ func ndpSingleResponder() Check {
 }
 
 // dualStack says whether a scenario has IPv6.
-func dualStack(sc scenario.Scenario) bool { return sc.Spec.Cluster.IPFamily == scenario.Dual }
+func dualStack(sc scenario.Scenario) bool { return sc.Spec.Cluster.DualStack() }
 
 func judgeResponders(f journal.Facts, observation string) Verdict {
 	s, err := readSweepOf(f, observation)

@@ -26,7 +26,7 @@ func sysctls(sc *scenario.Scenario) []string {
 		"net.ipv4.conf.all.arp_ignore", "net.ipv4.conf.all.arp_announce",
 		"net.ipv4.conf.eth0.arp_ignore", "net.ipv4.conf.eth0.arp_announce",
 	}
-	if sc.Spec.Cluster.IPFamily == scenario.Dual {
+	if sc.Spec.Cluster.DualStack() {
 		keys = append(keys, "net.ipv6.conf.all.forwarding")
 	}
 	return keys

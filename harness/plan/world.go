@@ -163,7 +163,7 @@ func (w *worker) startBackends(ctx context.Context) error {
 	}
 	w.echo = &component.Echo{
 		Client: w.world.kube, Image: w.BackendImage, Replicas: int32(w.Scenario.Spec.Backend.Replicas),
-		Six:      w.Scenario.Spec.Cluster.IPFamily == scenario.Dual,
+		Six:      w.Scenario.Spec.Cluster.DualStack(),
 		Progress: func(line string) { w.progress("%s", line) },
 	}
 	return w.echo.ApplyBackend(ctx)

@@ -23,7 +23,7 @@ func Needs(s *scenario.Scenario) []Feature {
 	case scenario.ProxyNFTables:
 		out = append(out, Feature{"CONFIG_NF_TABLES", "nf_tables"})
 	}
-	if s.Spec.Cluster.IPFamily == scenario.Dual {
+	if s.Spec.Cluster.DualStack() {
 		out = append(out, Feature{"CONFIG_IPV6", "ipv6"})
 	}
 	if s.Spec.Cluster.CNI == scenario.CNICilium {

@@ -131,6 +131,9 @@ type Cluster struct {
 	ControlPlaneAnnounces bool     `yaml:"controlPlaneAnnounces,omitempty" json:"controlPlaneAnnounces,omitempty" jsonschema:"remove the label node.kubernetes.io/exclude-from-external-load-balancers from the control plane, so that it may announce"`
 }
 
+// DualStack says whether nodes, pods and Services have IPv6 addresses as well.
+func (c Cluster) DualStack() bool { return c.IPFamily == Dual }
+
 // Component is one Helm release.
 type Component struct {
 	Name       string         `yaml:"name" json:"name" jsonschema:"release name; also selects the chart and images in the artifact store"`

@@ -31,7 +31,7 @@ func (l *loader) validate(s *Scenario) {
 	for i, m := range s.Spec.Mutations {
 		name := fmt.Sprintf("spec.mutations[%d].name", i)
 		l.unique(mutations, m.Name, name, "mutation")
-		if at := l.at[name]; at != nil && strings.HasPrefix(m.Name, ipv6Mutations) && s.Spec.Cluster.IPFamily != Dual {
+		if at := l.at[name]; at != nil && strings.HasPrefix(m.Name, ipv6Mutations) && !s.Spec.Cluster.DualStack() {
 			l.report(at, name+": the cluster has no IPv6 to break", "write ipFamily: dual under spec.cluster, or remove it")
 		}
 		l.expectations(m.Expect, fmt.Sprintf("spec.mutations[%d]", i))
@@ -140,7 +140,7 @@ func (l *loader) dataPlane(s Spec) {
 	if s.DataPlane.StrictARP && s.DataPlane.Proxy != ProxyIPVS {
 		refuse("spec.dataPlane.strictARP", "only kube-proxy in ipvs mode reads it", "remove it")
 	}
-	if s.Cluster.IPFamily == Dual && s.Cluster.Provider != ProviderNetns {
+	if s.Cluster.DualStack() && s.Cluster.Provider != ProviderNetns {
 		refuse("spec.cluster.ipFamily", "clusters of containers are made for IPv4", "write provider: netns")
 	}
 	if s.DataPlane.MinSyncPeriod != 0 && s.DataPlane.Proxy == ProxyCilium {

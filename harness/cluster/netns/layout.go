@@ -102,7 +102,7 @@ func newLayout(s *scenario.Scenario) (layout, error) {
 	}
 	sum := sha256.Sum256([]byte(s.Metadata.Name))
 	copy(l.seed[:], sum[:])
-	if s.Spec.Cluster.IPFamily == scenario.Dual {
+	if s.Spec.Cluster.DualStack() {
 		l.six = &layout6{}
 		copy(l.six.global[:], sum[8:])
 	}

@@ -41,7 +41,7 @@ const ipv6File = "/proc/sys/net/ipv6/conf/all/disable_ipv6"
 // each with the way to get it; empty where it lacks nothing.
 func Missing(sc *scenario.Scenario) []string {
 	var out []string
-	if _, err := os.Stat(ipv6File); err != nil && sc.Spec.Cluster.IPFamily == scenario.Dual {
+	if _, err := os.Stat(ipv6File); err != nil && sc.Spec.Cluster.DualStack() {
 		out = append(out, "IPv6: this kernel was started without it: start it without ipv6.disable=1")
 	}
 	if os.Geteuid() != 0 {
