@@ -17,12 +17,11 @@ import (
 
 // outcome is one request that was sent.
 type outcome struct {
-	number        int64
-	target        int
-	due, sent, at time.Time // at: when it ended
-	cancelled     bool      // ended because the run did: no fact about the target
-	answer        request.Answer
-	err           error
+	job
+	sent, at  time.Time // at: when it ended
+	cancelled bool      // ended because the run did: no fact about the target
+	answer    request.Answer
+	err       error
 }
 
 // recorder turns outcomes into records. A bucket is written as soon as its time
