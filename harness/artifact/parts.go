@@ -52,7 +52,7 @@ func (s *Store) parts(ctx context.Context, d *docker.Client, set Set) (parts, er
 // plan finds the recipes of a set. d, which may be nil, is where own builds are looked for.
 func (s *Store) plan(ctx context.Context, d *docker.Client, set Set) (parts, error) {
 	p := parts{version: set.Kubernetes, recipes: map[string]recipe{}, pins: map[string]pin{}}
-	want := map[string]string{partKubernetes: set.Kubernetes, partKubernetesNode: set.Kubernetes, "etcd": "", "coredns": "", "cni-plugins": ""}
+	want := map[string]string{partKubernetes: set.Kubernetes, "etcd": "", "coredns": "", "cni-plugins": ""}
 	for component, version := range set.Components {
 		if _, core := want[component]; !core {
 			a, err := lookupAddon(component)
@@ -74,6 +74,7 @@ func (s *Store) plan(ctx context.Context, d *docker.Client, set Set) (parts, err
 		}
 		want[component] = version
 	}
+	want[partKubernetesNode] = want[partKubernetes]
 	sort.Strings(p.addons)
 	for component, version := range want {
 		if version == "" {

@@ -5,6 +5,7 @@ package artifact
 
 import (
 	"context"
+	"slices"
 	"testing"
 	"testing/fstest"
 
@@ -148,6 +149,11 @@ func TestImageNamesFollowTheirParts(t *testing.T) {
 	require.NotEqual(t, a.ControlPlane, pause.ControlPlane)
 	require.NotEqual(t, a.base, with("s", "p", "1").base)
 	require.NotEqual(t, a.ControlPlane, a.Worker)
+	for _, part := range []string{partKubernetes, partKubernetesNode, "cni-plugins", "rootfs"} { // what the base image holds
+		p := parts{version: "v1", recipes: map[string]recipe{part: {name: part}}, runc: program{digest: "r"}, pause: program{digest: "p"}, probe: program{digest: "10123456789ab"}}
+		require.NotEqual(t, a.base, p.names().base, part)
+		require.NotEqual(t, a.ControlPlane, p.names().ControlPlane, part)
+	}
 }
 
 func TestPruneKeepsWhatKeptImagesStandOn(t *testing.T) {
@@ -172,22 +178,41 @@ func TestKubernetesIsTwoArtifacts(t *testing.T) {
 		for _, part := range []string{partKubernetes, partKubernetesNode} {
 			component, in := partOf(part)
 			require.Equal(t, partKubernetes, component)
-			for _, program := range programNames(p.tools) {
-				if in(program) {
-					both = append(both, program)
-				}
-			}
 			r, err := m.programs(t.Context(), part, version)
 			require.NoError(t, err)
 			require.Equal(t, part, r.name)
+			for _, tool := range p.tools {
+				// An artifact of the same name with other programs in it has another key.
+				require.Equal(t, in(programName(tool)), slices.Contains(r.inputs, tool), "%s in %s", tool, part)
+				if in(programName(tool)) {
+					both = append(both, programName(tool))
+				}
+			}
 			require.False(t, keys[r.key()], "%s %s has a key of its own", part, version)
 			keys[r.key()] = true
 		}
 		require.ElementsMatch(t, programNames(p.tools), both)
 	}
+	require.Equal(t, usual(partKubernetes), usual(partKubernetesNode))
+
+	s := &Store{source: m}
+	recipes, err := s.programRecipes(t.Context(), Set{Components: map[string]string{"metallb": usual("metallb")}})
+	require.NoError(t, err)
+	var names []string
+	for _, r := range recipes {
+		names = append(names, r.name)
+	}
+	require.ElementsMatch(t, []string{partKubernetes, "etcd", "metallb"}, names)
 	_, in := partOf(partKubernetes)
-	for _, program := range []string{"kube-apiserver", "kube-proxy", "kubectl"} {
+	for _, program := range []string{"kube-apiserver", "kube-proxy", "kubectl"} { // netns.ControlPlane
 		require.True(t, in(program))
 	}
-	require.Equal(t, usual(partKubernetes), usual(partKubernetesNode))
+
+	planned, err := s.plan(t.Context(), nil, Set{Kubernetes: "v1.34.4"})
+	require.NoError(t, err)
+	for _, part := range []string{partKubernetes, partKubernetesNode} {
+		require.Equal(t, "v1.34.4", planned.recipes[part].version)
+	}
+	_, err = s.plan(t.Context(), nil, Set{Components: map[string]string{partKubernetesNode: "v1.34.4"}})
+	require.ErrorContains(t, err, partKubernetesNode)
 }
