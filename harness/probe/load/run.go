@@ -49,10 +49,6 @@ func Run(ctx context.Context, c Config, w *stream.Writer) error {
 	})
 }
 
-// groupWithin is how late a request may be sent for others to go with it, at rates above
-// 10,000 a second. It counts as lateness, and is small beside what such a rate itself costs.
-const groupWithin = 100 * time.Microsecond
-
 // generator sends requests when they are due.
 type generator struct {
 	config     Config
@@ -104,18 +100,12 @@ func (g *generator) run(ctx context.Context) (probe.LoadTotals, error) {
 // dispatch calls send for each request when it is due, and never waits for one.
 // If it falls behind, because the machine is busy, it sends what is overdue at
 // once: latencies count from the due time, so the delay is not lost.
-//
-// Where requests are due in less than groupWithin of one another, it sends those of that
-// time together: a sleep for each takes a fifth of what the requests do.
 func (g *generator) dispatch(ctx context.Context, send func(job) error) error {
 	// The thread's timer slack is set, so it must stay the dispatcher's own.
 	runtime.LockOSThread()
 	defer runtime.UnlockOSThread()
 	pacer := pace.New(g.config.Sleep)
 	defer pacer.Stop()
-	if g.config.Rate > 1/groupWithin.Seconds() {
-		pacer.AtLeast = groupWithin
-	}
 	next := newArrivals(g.config)
 	for i := int64(0); g.config.Count == 0 || i < g.config.Count; i++ {
 		offset := next()

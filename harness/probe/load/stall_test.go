@@ -180,36 +180,6 @@ func TestDroppedRequestsAreCountedNotAwaited(t *testing.T) {
 	})
 }
 
-// Above 10,000 requests a second those of a tenth of a millisecond go together: none early,
-// none later than that, and as many as ever.
-func TestRequestsGoInGroupsAtHighRates(t *testing.T) {
-	for _, test := range []struct {
-		rate float64
-		late time.Duration
-	}{{10_000, 0}, {20_000, 50 * time.Microsecond}, {80_000, 100*time.Microsecond - 12500}} {
-		synctest.Test(t, func(t *testing.T) {
-			var out bytes.Buffer
-			c, err := Config{
-				Mode: probe.ModeHTTPKeepalive, Targets: oneTarget, Rate: test.rate, Count: 4000, MaxInFlight: 4000,
-				Sleep: time.Sleep, Dial: pipeServer(time.Now(), 0, 0),
-			}.withDefaults()
-			require.NoError(t, err)
-			requesters, err := c.requesters()
-			require.NoError(t, err)
-			defer requesters[0].Close()
-			start := time.Now()
-			recorder := newRecorder(c, stream.NewWriter(&out).Emit, start)
-			totals, err := (&generator{config: c, start: start, requesters: requesters, recorder: recorder}).run(t.Context())
-			require.NoError(t, err)
-			require.EqualValues(t, 4000, totals.Scheduled)
-			require.EqualValues(t, 4000, totals.OK)
-			// A histogram is precise to a thousandth.
-			require.InDelta(t, test.late, recorder.targets[0].lateness.Max(), 200)
-			require.Zero(t, totals.Late)
-		})
-	}
-}
-
 func TestUncorrectedServiceTimeHidesALateSend(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var out bytes.Buffer

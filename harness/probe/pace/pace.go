@@ -25,11 +25,6 @@ const slack = time.Microsecond
 // Pacer waits for due times: most of the way on a timer that can be cancelled, and the
 // rest in a sleep of the thread.
 type Pacer struct {
-	// AtLeast is how long a sleep is that ends a wait. Where due times come closer than
-	// that, one sleep then does for several, which are reached late by less than it. 0: as
-	// long as there is to wait.
-	AtLeast time.Duration
-
 	timer *time.Timer
 	sleep func(time.Duration)
 }
@@ -62,7 +57,7 @@ func (p *Pacer) Until(ctx context.Context, due time.Time) {
 		}
 	}
 	for wait := time.Until(due); wait > 0; wait = time.Until(due) {
-		p.sleep(max(wait, p.AtLeast))
+		p.sleep(wait)
 	}
 }
 

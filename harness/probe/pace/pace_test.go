@@ -31,31 +31,6 @@ func TestUntil(t *testing.T) {
 	})
 }
 
-// Due times that are closer than a sleep may be are reached by one, none early.
-func TestAtLeast(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		sleeps := 0
-		p := New(func(d time.Duration) {
-			sleeps++
-			time.Sleep(d)
-		})
-		defer p.Stop()
-		p.AtLeast = 100 * time.Microsecond
-		start := time.Now()
-		for i := range 1000 {
-			due := start.Add(time.Duration(i) * 30 * time.Microsecond)
-			p.Until(t.Context(), due)
-			late := time.Since(due)
-			require.GreaterOrEqual(t, late, time.Duration(0))
-			require.Less(t, late, p.AtLeast)
-		}
-		require.Equal(t, 300, sleeps, "one for three or four due times")
-		due := time.Now().Add(time.Millisecond)
-		p.Until(t.Context(), due)
-		require.Equal(t, due, time.Now(), "a longer wait is as long as ever")
-	})
-}
-
 // The thread's own sleep never ends early.
 func TestThreadSleeps(t *testing.T) {
 	runtime.LockOSThread()
