@@ -173,6 +173,7 @@ type LoadArgs struct {
 	TimeoutNS    int64        `json:"timeoutNS"`    // of one request, from its send
 	LateNS       int64        `json:"lateNS"`       // a request sent later than this after it was due is late
 	MaxInFlight  int          `json:"maxInFlight"`  // a request due with this many unfinished is dropped
+	Connections  int          `json:"connections"`  // requests at the same time; others wait their turn
 	PayloadBytes int          `json:"payloadBytes"` // of an udp-echo datagram
 	Source       string       `json:"source,omitempty"`
 	StartNS      int64        `json:"startNS"`  // when request 0 was due

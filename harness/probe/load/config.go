@@ -33,6 +33,7 @@ type Config struct {
 	Timeout       time.Duration       // of one request from its send; 2s
 	Late          time.Duration       // 1ms
 	MaxInFlight   int                 // 1024
+	Connections   int                 // requests at the same time, at most MaxInFlight; others wait their turn, which counts. MaxInFlight
 	Payload       int                 // bytes of an udp-echo datagram, 1 to 65507; 32
 	ResponseBytes int                 // of an http answer, 0 to 1 GiB; 0: the backend's identity
 	Source        netip.Addr          // our own address; zero: the kernel's choice
@@ -56,6 +57,7 @@ func (c Config) withDefaults() (Config, error) {
 	c.Drain = orDefault(c.Drain, time.Second)
 	c.HDRInterval = orDefault(c.HDRInterval, time.Second)
 	c.MaxInFlight = orDefault(c.MaxInFlight, 1024)
+	c.Connections = orDefault(c.Connections, c.MaxInFlight)
 	c.Payload = orDefault(c.Payload, 32)
 	c.Schedule = orDefault(c.Schedule, probe.ScheduleConstant)
 	if err := c.checkTargets(); err != nil {
@@ -66,8 +68,10 @@ func (c Config) withDefaults() (Config, error) {
 		return c, fmt.Errorf("unknown schedule %q", c.Schedule)
 	case !(c.Rate > 0 && c.Rate <= maxRate): // also refuses NaN
 		return c, fmt.Errorf("rate %v is not over 0 to 1e6 requests per second", c.Rate)
-	case c.Count < 0 || c.Duration < 0 || c.Warmup < 0 || c.MaxInFlight < 0 || c.Timeout < 0 || c.Late < 0 || c.Drain < 0 || c.HDRInterval < 0:
+	case c.Count < 0 || c.Duration < 0 || c.Warmup < 0 || c.MaxInFlight < 0 || c.Connections < 0 || c.Timeout < 0 || c.Late < 0 || c.Drain < 0 || c.HDRInterval < 0:
 		return c, errors.New("counts and durations must not be negative")
+	case c.Connections > c.MaxInFlight:
+		return c, fmt.Errorf("%d connections are more than the %d requests that may be unfinished", c.Connections, c.MaxInFlight)
 	case c.Bucket < time.Millisecond:
 		return c, errors.New("bucket must be at least 1ms")
 	case c.Payload < 1 || c.Payload > 65507:
@@ -139,7 +143,7 @@ func (c Config) args(start time.Time) probe.LoadArgs {
 	}
 	return probe.LoadArgs{
 		Mode: c.Mode, Targets: c.Targets, Rate: c.Rate, Count: c.Count, Warmup: c.Warmup,
-		TimeoutNS: c.Timeout.Nanoseconds(), LateNS: c.Late.Nanoseconds(), MaxInFlight: c.MaxInFlight,
+		TimeoutNS: c.Timeout.Nanoseconds(), LateNS: c.Late.Nanoseconds(), MaxInFlight: c.MaxInFlight, Connections: c.Connections,
 		PayloadBytes: c.Payload, Source: source, StartNS: start.UnixNano(), BucketMS: int(c.Bucket.Milliseconds()),
 		LoadShape: probe.LoadShape{
 			Schedule: c.Schedule, Seed: c.Seed, DurationNS: c.Duration.Nanoseconds(), ResponseBytes: c.ResponseBytes, Ramp: c.Ramp,

@@ -15,25 +15,27 @@ type job struct {
 	due    time.Time
 }
 
-// crew is the goroutines that requests are made in, as many as were in flight at once.
-// They stay: a goroutine for each request grows its stack anew, and that and its start and
-// end were an eighth of what a request costs.
+// crew is the goroutines that requests are made in. They stay: one for each request would
+// grow its stack anew, and that and its start and end were an eighth of what a request
+// costs.
 type crew struct {
-	most int
+	size int // members: jobs that are done at the same time
+	most int // jobs that are given and not done; those above size wait their turn
 	work func(job)
 
 	mu      sync.Mutex
 	members int
 	idle    []chan job // the last used first
+	waiting []job      // the first given first; empty where a member is idle
 	ending  bool
 	all     sync.WaitGroup
 }
 
-// full says whether every member is busy and no further may come.
+// full says whether no further job can be given.
 func (c *crew) full() bool {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	return len(c.idle) == 0 && c.members == c.most
+	return len(c.idle) == 0 && c.members == c.size && len(c.waiting) == c.most-c.size
 }
 
 // do has a member do a job and returns at once. The crew must not be full, and one
@@ -41,30 +43,45 @@ func (c *crew) full() bool {
 func (c *crew) do(j job) {
 	c.mu.Lock()
 	var jobs chan job
-	if n := len(c.idle); n > 0 {
+	switch n := len(c.idle); {
+	case n > 0:
 		jobs, c.idle = c.idle[n-1], c.idle[:n-1]
-	} else {
+	case c.members < c.size:
 		c.members++
-	}
-	c.mu.Unlock()
-	if jobs == nil {
 		jobs = make(chan job, 1)
 		c.all.Go(func() { c.member(jobs) })
+	default:
+		c.waiting = append(c.waiting, j)
 	}
-	jobs <- j
+	c.mu.Unlock()
+	if jobs != nil {
+		jobs <- j
+	}
 }
 
 func (c *crew) member(jobs chan job) {
 	for j := range jobs {
-		c.work(j)
-		c.mu.Lock()
-		if c.ending {
-			c.mu.Unlock()
-			return
+		for again := true; again; {
+			c.work(j)
+			j, again = c.next(jobs)
 		}
-		c.idle = append(c.idle, jobs)
-		c.mu.Unlock()
 	}
+}
+
+// next is the job whose turn it is. Where none waits, the member is idle.
+func (c *crew) next(jobs chan job) (j job, ok bool) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	switch {
+	case len(c.waiting) > 0:
+		j, c.waiting = c.waiting[0], c.waiting[1:]
+		return j, true
+	case c.ending:
+		close(jobs)
+	default:
+		c.idle = append(c.idle, jobs)
+	}
+	return job{}, false
 }
 
 // wait returns when all jobs are done. No further may be given.

@@ -72,7 +72,7 @@ func (g *generator) run(ctx context.Context) (probe.LoadTotals, error) {
 	})()
 
 	before := machine.ReadCPU()
-	crew := &crew{most: g.config.MaxInFlight, work: func(j job) {
+	crew := &crew{size: g.config.Connections, most: g.config.MaxInFlight, work: func(j job) {
 		if err := g.recorder.ended(g.request(requests, j)); err != nil {
 			fail(err)
 		}

@@ -6,12 +6,14 @@ package load
 import (
 	"bufio"
 	"bytes"
+	"cmp"
 	"context"
 	"fmt"
 	"io"
 	"net"
 	"net/http"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -140,15 +142,31 @@ func pipeServer(begin time.Time, from, until time.Duration) request.DialFunc {
 var oneTarget = []probe.LoadTarget{{Name: "vip", Address: "10.0.0.9:80"}}
 
 // A stall of 1 s in 10 s at 100/s hits a tenth of the requests: an open loop's
-// p99 must say so. A closed loop would have one slow sample and a p99 of nothing.
+// p99 must say so. A closed loop would have one slow sample and a p99 of nothing. Nor do
+// few connections hide it: the wait for one counts.
 func TestStallShowsInThePercentiles(t *testing.T) {
-	for _, mode := range []string{probe.ModeHTTPNew, probe.ModeHTTPKeepalive} {
+	for _, test := range []struct {
+		mode                string
+		connections, dialed int
+	}{
+		{probe.ModeHTTPNew, 0, 1000},
+		{probe.ModeHTTPNew, 3, 1000},
+		{probe.ModeHTTPKeepalive, 0, 100},
+		{probe.ModeHTTPKeepalive, 3, 3},
+	} {
 		synctest.Test(t, func(t *testing.T) {
+			var dialed atomic.Int64
+			dial := pipeServer(time.Now(), 4*time.Second, 5*time.Second)
 			r, err := runLoad(t.Context(), t, Config{
-				Mode: mode, Targets: oneTarget, Rate: 100, Duration: 10 * time.Second,
-				Sleep: time.Sleep, Dial: pipeServer(time.Now(), 4*time.Second, 5*time.Second),
+				Mode: test.mode, Targets: oneTarget, Rate: 100, Duration: 10 * time.Second, Connections: test.connections, Sleep: time.Sleep,
+				Dial: func(ctx context.Context, network, address string) (net.Conn, error) {
+					dialed.Add(1)
+					return dial(ctx, network, address)
+				},
 			})
 			require.NoError(t, err)
+			require.EqualValues(t, test.dialed, dialed.Load())
+			require.EqualValues(t, cmp.Or(test.connections, 1024), r.start.Connections)
 			require.EqualValues(t, 1000, r.totals.OK)
 			h := r.histograms["vip/response"]
 			require.Less(t, h.P50, int64(time.Millisecond))
@@ -224,6 +242,7 @@ func TestRunEndsOnEveryPath(t *testing.T) {
 			return stream.Lifetime(ctx, nil, 2*time.Second)
 		}},
 		{"bad mode", probe.ReasonError, 0, 0, func(c *Config) { c.Mode = "smoke" }, nil},
+		{"connections that are never in flight", probe.ReasonError, 0, 0, func(c *Config) { c.Connections, c.MaxInFlight = 5, 4 }, nil},
 		{"bad rate", probe.ReasonError, 0, 0, func(c *Config) { c.Rate = 0 }, nil},
 		{"no target", probe.ReasonError, 0, 0, func(c *Config) { c.Targets = nil }, nil},
 		{"target without port", probe.ReasonError, 0, 0, func(c *Config) { c.Targets = []probe.LoadTarget{{Name: "x", Address: "y"}} }, nil},
