@@ -119,6 +119,9 @@ func loadRun(s journal.Span, stream string) (load, error) {
 	if l.args, err = startArgs[probe.LoadArgs](run); err != nil {
 		return l, err
 	}
+	if c := l.args.Connections; c > 0 && c < l.args.MaxInFlight {
+		return l, fmt.Errorf("run %s made requests wait for one of %d connections: how late its client was cannot be told from that", stream, c)
+	}
 	if l.totals, err = journal.Totals[probe.LoadTotals](run); err != nil {
 		return l, err
 	}

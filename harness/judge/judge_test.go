@@ -434,6 +434,10 @@ func TestWorlds(t *testing.T) {
 			},
 			map[string]string{"connect-latency": "no-data"},
 		},
+		"requests waited for one another": {
+			func(w *world) { w.connections = 3 },
+			map[string]string{"connect-latency": "no-data", "request-latency": "no-data"},
+		},
 		"a run was discarded without a word": {func(w *world) {
 			w.discarded, w.untold = map[string]int64{journal.StreamConnect: 1001}, true
 		}, map[string]string{"connect-latency": "no-data"}},

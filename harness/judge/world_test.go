@@ -73,6 +73,8 @@ type world struct {
 	noSpare    bool                                      // the sweep asks for no spare address
 	absent     string                                    // an in-cluster client, from@node, that did not ask
 	first      *firstRun                                 // the traffic was made again
+
+	connections int // of latency runs, in which 1000 requests may be in flight
 }
 
 type hist struct {
@@ -787,7 +789,7 @@ func (w *world) observeLatency(o *journal.Observation) error {
 	}
 	for _, stream := range streams {
 		l := &lines{out: o.Stream(last[stream])}
-		l.start(probe.LoadArgs{})
+		l.start(probe.LoadArgs{MaxInFlight: 1000, Connections: w.connections})
 		all := probe.LoadTotals{Targets: map[string]probe.LoadTotals{}}
 		for _, target := range []string{"vip", "nodeport"} {
 			h := w.latency[stream+"/"+target]

@@ -22,7 +22,8 @@ type LoadShape struct {
 
 // HistogramLateness is a third histogram of the load instrument: from the due time to
 // the actual send, of every request sent after the warm-up, whatever became of it. It
-// measures the client, not what it asked.
+// measures the client, not what it asked, unless LoadArgs.Connections has requests wait for
+// one another.
 const HistogramLateness = "lateness"
 
 // Ramp is a search for the highest rate whose percentile stays within a limit.

@@ -170,10 +170,10 @@ type LoadArgs struct {
 	Rate         float64      `json:"rate"`         // requests per second over all targets together
 	Count        int64        `json:"count"`        // requests over all targets; 0 is until stopped
 	Warmup       int64        `json:"warmup"`       // the first requests, kept out of the histograms
-	TimeoutNS    int64        `json:"timeoutNS"`    // of one request, from its send
+	TimeoutNS    int64        `json:"timeoutNS"`    // of one request, from its send, and of its wait for a turn
 	LateNS       int64        `json:"lateNS"`       // a request sent later than this after it was due is late
 	MaxInFlight  int          `json:"maxInFlight"`  // a request due with this many unfinished is dropped
-	Connections  int          `json:"connections"`  // requests at the same time; others wait their turn
+	Connections  int          `json:"connections"`  // requests at the same time; others wait their turn. 0: as many as MaxInFlight
 	PayloadBytes int          `json:"payloadBytes"` // of an udp-echo datagram
 	Source       string       `json:"source,omitempty"`
 	StartNS      int64        `json:"startNS"`  // when request 0 was due

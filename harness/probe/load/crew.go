@@ -13,6 +13,7 @@ type job struct {
 	number int64
 	target int
 	due    time.Time
+	waited bool // for its turn
 }
 
 // crew is the goroutines that requests are made in. They stay: one for each request would
@@ -26,7 +27,8 @@ type crew struct {
 	mu      sync.Mutex
 	members int
 	idle    []chan job // the last used first
-	waiting []job      // the first given first; empty where a member is idle
+	waiting []job      // the first given first, from turn on; none where a member is idle
+	turn    int
 	ending  bool
 	all     sync.WaitGroup
 }
@@ -35,7 +37,7 @@ type crew struct {
 func (c *crew) full() bool {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	return len(c.idle) == 0 && c.members == c.size && len(c.waiting) == c.most-c.size
+	return len(c.idle) == 0 && c.members == c.size && len(c.waiting)-c.turn == c.most-c.size
 }
 
 // do has a member do a job and returns at once. The crew must not be full, and one
@@ -51,6 +53,7 @@ func (c *crew) do(j job) {
 		jobs = make(chan job, 1)
 		c.all.Go(func() { c.member(jobs) })
 	default:
+		j.waited = true
 		c.waiting = append(c.waiting, j)
 	}
 	c.mu.Unlock()
@@ -73,8 +76,11 @@ func (c *crew) next(jobs chan job) (j job, ok bool) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	switch {
-	case len(c.waiting) > 0:
-		j, c.waiting = c.waiting[0], c.waiting[1:]
+	case c.turn < len(c.waiting):
+		j = c.waiting[c.turn]
+		if c.turn++; 2*c.turn >= len(c.waiting) { // the queue stays in one place, and no longer than twice what waits
+			c.waiting, c.turn = c.waiting[:copy(c.waiting, c.waiting[c.turn:])], 0
+		}
 		return j, true
 	case c.ending:
 		close(jobs)

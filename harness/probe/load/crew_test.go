@@ -4,6 +4,8 @@
 package load
 
 import (
+	"maps"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -21,7 +23,7 @@ func TestCrew(t *testing.T) {
 	type given struct {
 		Pause, Takes int // ms: before it is given, and to do it
 	}
-	type seen struct{ wrongly, unfinished, repeated, members, peak int }
+	type seen struct{ wrongly, unordered, unfinished, repeated, members, peak int }
 	rapid.Check(t, func(r *rapid.T) {
 		size := rapid.IntRange(1, 5).Draw(r, "size")
 		most := size + rapid.IntRange(0, 4).Draw(r, "waiting")
@@ -32,9 +34,11 @@ func TestCrew(t *testing.T) {
 		synctest.Test(t, func(*testing.T) { // whose time is its own, and which rapid must be outside of
 			var mu sync.Mutex
 			busy, done := 0, map[int64]int{}
+			begun := map[int64]time.Time{}
 			c := &crew{size: size, most: most, work: func(j job) {
 				mu.Lock()
 				busy++
+				begun[j.number] = time.Now()
 				mu.Unlock()
 				time.Sleep(time.Duration(jobs[j.number].Takes) * time.Millisecond)
 				mu.Lock()
@@ -64,6 +68,13 @@ func TestCrew(t *testing.T) {
 			}
 			c.wait()
 			got.unfinished = taken - len(done)
+			var last time.Time
+			for _, number := range slices.Sorted(maps.Keys(begun)) {
+				if begun[number].Before(last) {
+					got.unordered++
+				}
+				last = begun[number]
+			}
 			for _, n := range done {
 				got.repeated += n - 1
 			}

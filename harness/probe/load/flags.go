@@ -19,7 +19,7 @@ func (c *Config) Flags(f probe.Flags) {
 	f.DurationVar(&c.Timeout, "timeout", 2*time.Second, "of one request")
 	f.DurationVar(&c.Late, "late", time.Millisecond, "a request sent later than this after it was due counts as late")
 	f.IntVar(&c.MaxInFlight, "max-in-flight", 1024, "a request due with this many unfinished is not sent")
-	f.IntVar(&c.Connections, "connections", 0, "requests at the same time; further ones wait their turn, and the wait counts; 0: as many as may be in flight")
+	f.IntVar(&c.Connections, "connections", 0, "requests at the same time, over all targets; further ones wait their turn, at most --timeout, and the wait counts; 0: as many as may be in flight")
 	f.IntVar(&c.Payload, "payload", 32, "bytes of an udp-echo datagram")
 	f.IntVar(&c.ResponseBytes, "response-bytes", 0, "ask for an http answer of this size; 0: the backend's identity")
 }

@@ -18,7 +18,7 @@ import (
 // outcome is one request that was sent.
 type outcome struct {
 	job
-	sent, at  time.Time // at: when it ended
+	sent, at  time.Time // at: when it ended; sent: zero where it never was
 	cancelled bool      // ended because the run did: no fact about the target
 	answer    request.Answer
 	err       error
@@ -115,14 +115,16 @@ func (r *recorder) ended(o outcome) error {
 	t := r.targets[o.target]
 	b := r.bucket(t, o.due)
 	b.pending--
-	lateness := o.sent.Sub(o.due)
-	if lateness > r.config.Late {
-		t.totals.Late++
-		b.Late++
-	}
-	if o.number >= r.config.Warmup {
-		if err := t.lateness.Record(lateness); err != nil {
-			return err
+	if !o.sent.IsZero() {
+		lateness := o.sent.Sub(o.due)
+		if lateness > r.config.Late {
+			t.totals.Late++
+			b.Late++
+		}
+		if o.number >= r.config.Warmup {
+			if err := t.lateness.Record(lateness); err != nil {
+				return err
+			}
 		}
 	}
 	switch {

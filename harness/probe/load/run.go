@@ -6,6 +6,7 @@ package load
 import (
 	"context"
 	"errors"
+	"fmt"
 	"runtime"
 	"time"
 
@@ -73,7 +74,7 @@ func (g *generator) run(ctx context.Context) (probe.LoadTotals, error) {
 
 	before := machine.ReadCPU()
 	crew := &crew{size: g.config.Connections, most: g.config.MaxInFlight, work: func(j job) {
-		if err := g.recorder.ended(g.request(requests, j)); err != nil {
+		if err := g.recorder.ended(g.turn(ctx, requests, j)); err != nil {
 			fail(err)
 		}
 	}}
@@ -123,6 +124,22 @@ func (g *generator) dispatch(ctx context.Context, send func(job) error) error {
 	}
 	return nil
 }
+
+// turn makes a request whose turn it is. One that has waited for it is not sent any more
+// when the run has been stopped meanwhile, or when it has waited for as long as an answer
+// may take: so a run ends within two timeouts of its last request.
+func (g *generator) turn(run, requests context.Context, j job) outcome {
+	switch {
+	case j.waited && run.Err() != nil:
+		return outcome{job: j, at: time.Now(), cancelled: true}
+	case j.waited && time.Since(j.due) >= g.config.Timeout:
+		return outcome{job: j, at: time.Now(), err: errNoTurn}
+	}
+	return g.request(requests, j)
+}
+
+// errNoTurn is of a request that was not sent.
+var errNoTurn = fmt.Errorf("wait for one of the connections: %w", context.DeadlineExceeded)
 
 func (g *generator) request(ctx context.Context, j job) outcome {
 	o := outcome{job: j, sent: time.Now()}
