@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"io"
 	"path/filepath"
+	"slices"
 	"sync"
 
 	"golang.org/x/sync/errgroup"
@@ -74,29 +75,26 @@ func (s *Store) NodeImages(ctx context.Context, d *docker.Client, set Set) (Node
 // ensureAll makes every part. Two at a time: a Go build alone keeps the processors
 // busy, the base system waits for the network.
 func (s *Store) ensureAll(ctx context.Context, p parts) (map[string]string, error) {
-	order := []string{"rootfs", partKubernetes, "etcd", "cni-plugins", "coredns"}
+	// Each chain is made one after the other: side by side the two parts of Kubernetes would
+	// both compile the packages that they share.
+	chains := [][]string{{"rootfs"}, {partKubernetes, partKubernetesNode}, {"etcd"}, {"cni-plugins"}, {"coredns"}}
 	for _, a := range p.addons {
 		for _, name := range []string{a, baseName(a)} {
 			if _, ok := p.recipes[name]; ok {
-				order = append(order, name)
+				chains = append(chains, []string{name})
 			}
 		}
 	}
-	// After the other: side by side both would compile the packages that they share.
-	after := map[string]string{partKubernetes: partKubernetesNode}
-	for _, name := range order {
+	for _, name := range slices.Concat(chains...) {
 		s.report(Event{Artifact: p.recipes[name].title(), State: Queued})
-		if next, ok := after[name]; ok {
-			s.report(Event{Artifact: p.recipes[next].title(), State: Queued})
-		}
 	}
 	dirs := map[string]string{}
 	var found sync.Mutex
 	group, ctx := errgroup.WithContext(ctx)
 	group.SetLimit(2)
-	for _, name := range order {
+	for _, chain := range chains {
 		group.Go(func() error {
-			for ok := true; ok; name, ok = after[name] {
+			for _, name := range chain {
 				dir, err := s.ensure(ctx, p.recipes[name])
 				if err != nil {
 					return err
@@ -108,7 +106,10 @@ func (s *Store) ensureAll(ctx context.Context, p parts) (map[string]string, erro
 			return nil
 		})
 	}
-	return dirs, group.Wait()
+	if err := group.Wait(); err != nil {
+		return nil, err
+	}
+	return dirs, nil
 }
 
 // bakeNodes goes through the chain of images; each is skipped when it is there.

@@ -15,7 +15,7 @@ import (
 	"github.com/lbmatrix/lbmatrix/harness/probe/request"
 )
 
-// outcome is one request that was sent.
+// outcome is what became of one request.
 type outcome struct {
 	job
 	sent, at  time.Time // at: when it ended; sent: zero where it never was
