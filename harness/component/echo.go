@@ -6,6 +6,7 @@ package component
 import (
 	"context"
 	"fmt"
+	"time"
 
 	"golang.org/x/sync/errgroup"
 	appsv1 "k8s.io/api/apps/v1"
@@ -14,6 +15,8 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/util/intstr"
 	"k8s.io/client-go/kubernetes"
+
+	"github.com/lbmatrix/lbmatrix/harness/cluster/await"
 )
 
 // Names of the workload behind the load balancer.
@@ -116,14 +119,30 @@ func (e *Echo) ApplyMore(ctx context.Context, n int) error {
 	for i := range n {
 		s := echoService(fmt.Sprintf("%s%04d", EchoMore, i+1), corev1.ServiceExternalTrafficPolicyCluster)
 		s.Labels[moreLabel], s.Spec.Selector = "true", map[string]string{appLabel: moreName}
-		g.Go(func() error {
-			if err := e.applyService(ctx, s); err != nil {
-				return fmt.Errorf("apply service %s: %w", s.Name, err)
-			}
-			return nil
-		})
+		g.Go(func() error { return e.applyPatiently(ctx, s) })
 	}
 	return g.Wait()
+}
+
+// moreTakes bounds the wait until an API server takes one of the Services beside those under
+// test: with 30 kube-proxies on two cores it let one in 300 writes time out, after 34 s.
+const moreTakes = 5 * time.Minute
+
+// applyPatiently makes a Service, and tries again where the API server had no time for it.
+func (e *Echo) applyPatiently(ctx context.Context, s *corev1.Service) error {
+	w := await.Wait{For: "the API server to take service " + s.Name, Within: moreTakes, Every: time.Second}
+	return await.Until(ctx, w, func(ctx context.Context) (bool, string, error) {
+		err := e.applyService(ctx, s)
+		if err != nil && !busy(err) {
+			return false, "", await.Fatal(fmt.Errorf("apply service %s: %w", s.Name, err))
+		}
+		return err == nil, "", err
+	})
+}
+
+// busy says whether an API server refused a request for want of time, not for what it says.
+func busy(err error) bool {
+	return apierrors.IsTimeout(err) || apierrors.IsServerTimeout(err) || apierrors.IsTooManyRequests(err) || apierrors.IsServiceUnavailable(err)
 }
 
 // WaitReady waits until every backend is ready.

@@ -266,3 +266,46 @@ func TestPinnedBackends(t *testing.T) {
 	_, err = e.PinRemote(t.Context(), "two")
 	require.ErrorContains(t, err, "no ready backend")
 }
+
+// An API server that is full lets writes time out, and may have done what they said.
+func TestApplyMoreTriesAgain(t *testing.T) {
+	ready := &appsv1.Deployment{
+		ObjectMeta: metav1.ObjectMeta{Name: "echo-more", Namespace: component.EchoNamespace},
+		Status:     appsv1.DeploymentStatus{Replicas: 4, UpdatedReplicas: 4, ReadyReplicas: 4},
+	}
+	four := int32(4)
+	ready.Spec.Replicas = &four
+	for name, c := range map[string]struct {
+		refuse error
+		want   string
+	}{
+		"timed out":        {refuse: apierrors.NewTimeoutError("request did not complete within requested timeout", 0)},
+		"too many":         {refuse: apierrors.NewTooManyRequests("later", 1)},
+		"for what it says": {apierrors.NewBadRequest("no"), "apply service echo-more-0002: no"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				client := fake.NewClientset(ready)
+				client.PrependReactor("update", "deployments", func(ktesting.Action) (bool, runtime.Object, error) { return true, ready, nil })
+				refused := false
+				client.PrependReactor("create", "services", func(a ktesting.Action) (bool, runtime.Object, error) {
+					s := a.(ktesting.CreateAction).GetObject().(*corev1.Service)
+					if s.Name != "echo-more-0002" || refused {
+						return false, nil, nil
+					}
+					refused = true
+					return true, nil, c.refuse
+				})
+				err := (&component.Echo{Client: client}).ApplyMore(t.Context(), 3)
+				if c.want != "" {
+					require.ErrorContains(t, err, c.want)
+					return
+				}
+				require.NoError(t, err)
+				all, err := client.CoreV1().Services(component.EchoNamespace).List(t.Context(), metav1.ListOptions{})
+				require.NoError(t, err)
+				require.Len(t, all.Items, 3)
+			})
+		})
+	}
+}
