@@ -24,8 +24,8 @@ const (
 )
 
 // probeLimit bounds the trial of KVM. A machine that it works on is there in a second or
-// two; one that takes longer is no faster than emulation.
-const probeLimit = 10 * time.Second
+// two, an emulated one in five or six: one that takes longer is no faster than emulation.
+const probeLimit = 5 * time.Second
 
 // kvmDevice is the file of the kernel's virtual machines.
 const kvmDevice = "/dev/kvm"

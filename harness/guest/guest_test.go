@@ -28,9 +28,9 @@ func TestArgs(t *testing.T) {
 		console: "/run,1/serial.log", disks: []disk{{file: "/root.ext4", pristine: true}, {file: "/results,2.img"}, {file: "/cargo", readOnly: true}},
 	}
 	require.Equal(t, []string{
-		"-accel", "tcg,thread=multi", "-machine", "q35", "-cpu", "max", "-smp", "2", "-m", "1536M",
+		"-accel", "tcg,thread=multi", "-machine", "q35", "-cpu", "max,-avx,-avx2", "-smp", "2", "-m", "1536M",
 		"-nodefaults", "-no-user-config", "-nic", "none", "-display", "none", "-no-reboot",
-		"-kernel", "/k", "-initrd", "/i", "-append", "console=ttyS0 quiet panic=-1 mitigations=off",
+		"-kernel", "/k", "-initrd", "/i", "-append", "console=ttyS0 quiet panic=-1 mitigations=off tsc=reliable clocksource=tsc norandmaps",
 		"-chardev", "file,id=console,path=/run,,1/serial.log", "-serial", "chardev:console",
 		"-chardev", "stdio,id=events,signal=off", "-serial", "chardev:events",
 		"-drive", "file=/root.ext4,if=none,id=disk0,format=raw,snapshot=on", "-device", "virtio-blk-pci,drive=disk0",
