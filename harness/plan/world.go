@@ -90,18 +90,8 @@ const (
 	cilium  = "cilium"  // connects pods, and may be the data plane
 )
 
-// announcer is the scenario's MetalLB.
-func (w *worker) announcer() (scenario.Component, error) {
-	for _, c := range w.Scenario.Spec.Components {
-		if c.Name == metallb {
-			return c, nil
-		}
-	}
-	return scenario.Component{}, errors.New("the scenario has no component metallb: nobody would announce the VIP")
-}
-
-// installMetalLB installs the announcer and says what it announces. Whoever waits for
-// something meanwhile waits beside it: the nodes that are not ready yet, the backends.
+// installMetalLB installs the announcer and says what it announces. What else takes its time
+// is under way meanwhile: the backends, and what the cluster's bring-up has left.
 func (w *worker) installMetalLB(ctx context.Context, c scenario.Component, helm *component.Helm, release component.Release) error {
 	strict := component.Validates(c.Values)
 	release.Defaults = component.MetalLBDefaults(c.Version, strict || w.Provider == scenario.ProviderKind)
@@ -112,14 +102,27 @@ func (w *worker) installMetalLB(ctx context.Context, c scenario.Component, helm 
 	if err := m.ApplyKey(ctx); err != nil {
 		return err
 	}
+	if err := w.startBackends(ctx); err != nil {
+		return err
+	}
+	if err := w.observer(ctx, c); err != nil {
+		return err
+	}
 	g, gctx := errgroup.WithContext(ctx)
-	g.Go(func() error { return w.startBackends(gctx) })
+	g.Go(func() error {
+		if err := w.world.cluster.WaitReady(gctx); err != nil {
+			return err
+		}
+		return w.timeLine()
+	})
 	// Not with gctx: Helm gives its goroutine up when its context ends, and nothing may go on
 	// installing into a cluster that is being deleted.
 	g.Go(func() error { return helm.Install(ctx, release) })
 	if err := g.Wait(); err != nil {
 		return err
 	}
+	// Not before Services work: the API server asks MetalLB's webhook by its Service about a pool,
+	// and waits ten seconds for one whose address leads nowhere yet.
 	steps := []func(context.Context, *component.MetalLB) error{w.announce, func(ctx context.Context, m *component.MetalLB) error { return m.WaitReady(ctx) }}
 	if strict { // nothing is let in before the webhook is up
 		slices.Reverse(steps)
@@ -128,6 +131,22 @@ func (w *worker) installMetalLB(ctx context.Context, c scenario.Component, helm 
 		if err := step(ctx, m); err != nil {
 			return err
 		}
+	}
+	return nil
+}
+
+// observer is what observes the cluster, but for who is who on the segment, which is known
+// when the backends run.
+func (w *worker) observer(ctx context.Context, announcer scenario.Component) error {
+	segment, err := w.world.cluster.Segment(ctx)
+	if err != nil {
+		return err
+	}
+	w.env = &observe.Env{
+		Scenario: w.Scenario, Journal: w.journal, Cluster: w.world.cluster, Kube: w.world.kube, Dynamic: w.world.dynamic,
+		Namespace: component.EchoNamespace, Remote: component.EchoRemote, Roles: component.Roles(), More: component.EchoMore, Six: component.EchoSix, Dir: w.Dir, MetalLB: announcer.Namespace,
+		Unassigned: segment.Unassigned, Probe: w.world.cluster.Probe(), NodeProbe: w.world.cluster.NodeProbe(),
+		Progress: func(msg string) { w.progress("%s", msg) },
 	}
 	return nil
 }
@@ -153,14 +172,8 @@ func (w *worker) announce(ctx context.Context, m *component.MetalLB) error {
 }
 
 // startBackends makes the backends, and does not wait for them. They are spread over the
-// nodes that are ready, so all of them must be.
+// nodes that are ready, which all of them are when a cluster was created.
 func (w *worker) startBackends(ctx context.Context) error {
-	if err := w.world.cluster.WaitReady(ctx); err != nil {
-		return err
-	}
-	if err := w.timeLine(); err != nil {
-		return err
-	}
 	w.echo = &component.Echo{
 		Client: w.world.kube, Image: w.BackendImage, Replicas: int32(w.Scenario.Spec.Backend.Replicas),
 		Six:      w.Scenario.Spec.Cluster.DualStack(),
@@ -169,35 +182,17 @@ func (w *worker) startBackends(ctx context.Context) error {
 	return w.echo.ApplyBackend(ctx)
 }
 
-// deploy makes the Services of the backends, and writes down who is who on the segment.
+// deploy makes the Services of the backends, when those and the speakers are ready for them.
 func (w *worker) deploy(ctx context.Context) error {
-	c, err := w.announcer()
-	if err != nil {
-		return err
+	if w.env == nil {
+		return errors.New("the scenario has no component metallb: nobody would announce the VIP")
 	}
-	segment, err := w.world.cluster.Segment(ctx)
-	if err != nil {
-		return err
-	}
-	for _, step := range []func(context.Context) error{w.echo.WaitReady, w.echo.PinEverywhere} {
-		if err := step(ctx); err != nil {
-			return err
-		}
-	}
-	w.env = &observe.Env{
-		Scenario: w.Scenario, Journal: w.journal, Cluster: w.world.cluster, Kube: w.world.kube, Dynamic: w.world.dynamic,
-		Namespace: component.EchoNamespace, Remote: component.EchoRemote, Roles: component.Roles(), More: component.EchoMore, Six: component.EchoSix, Dir: w.Dir, MetalLB: c.Namespace,
-		Unassigned: segment.Unassigned, Probe: w.world.cluster.Probe(), NodeProbe: w.world.cluster.NodeProbe(),
-		Progress: func(msg string) { w.progress("%s", msg) },
-	}
-	if w.env.Topology, err = observe.Topology(ctx, w.env); err != nil {
-		return err
-	}
-	if err := w.journal.Write(journal.KindTopology, w.env.Topology); err != nil {
-		return err
-	}
-	// One that cannot be asked may know them all the same: what comes of it the checks say.
-	if err := w.noted(ctx, w.env.WaitSpeakers(ctx)); err != nil {
+	g, gctx := errgroup.WithContext(ctx)
+	// Not beside the bring-up: asking takes from what is waited for. One that cannot be asked may
+	// know its nodes all the same: what comes of it the checks say.
+	g.Go(func() error { return w.noted(gctx, w.env.WaitSpeakers(gctx)) })
+	g.Go(func() error { return w.placeBackends(gctx) })
+	if err := g.Wait(); err != nil {
 		return err
 	}
 	if err := w.echo.ApplyServices(ctx); err != nil {
@@ -212,6 +207,22 @@ func (w *worker) deploy(ctx context.Context) error {
 		return err
 	}
 	return w.deployMore(ctx)
+}
+
+// placeBackends waits for the backends, gives the Services whose endpoints are the harness'
+// all of them, and writes down who is who on the segment.
+func (w *worker) placeBackends(ctx context.Context) error {
+	for _, step := range []func(context.Context) error{w.echo.WaitReady, w.echo.PinEverywhere} {
+		if err := step(ctx); err != nil {
+			return err
+		}
+	}
+	topology, err := observe.Topology(ctx, w.env)
+	if err != nil {
+		return err
+	}
+	w.env.Topology = topology
+	return w.journal.Write(journal.KindTopology, topology)
 }
 
 // announcers are the nodes that the advertisement names; none is all. A MetalLB that does

@@ -38,6 +38,8 @@ type Cluster struct {
 	agent    *standin.Agent
 	runtime  *runtime
 
+	finishing *finishing // nil before there is an API server
+
 	mu       sync.Mutex
 	ending   bool       // what ends now does so because it was told to
 	machines []*machine // all there are
@@ -117,6 +119,7 @@ func (c *Cluster) took(name string, since time.Time, after ...string) {
 // The steps of a bring-up.
 const (
 	stepMachines = "machines"
+	stepAnswers  = "API server answers"
 	stepAPI      = "API server ready"
 	stepNodes    = "nodes registered"
 	stepServices = "Services work"
@@ -169,7 +172,10 @@ const servicesScript = `until curl -sSk -o /dev/null --max-time "$2" "$1"; do sl
 // WaitReady waits for what Create left under way: kube-proxy runs, and the API server's
 // Service address works, on every node. kube-proxy calls itself healthy before that.
 func (c *Cluster) WaitReady(ctx context.Context) error {
-	defer c.took(stepServices, time.Now(), stepNodes)
+	if err := c.finishing.wait(ctx); err != nil {
+		return err
+	}
+	defer c.took(stepServices, time.Now(), stepNodes, stepAPI)
 	url := "https://" + netip.AddrPortFrom(c.layout.service(1), 443).String() + "/livez"
 	g, ctx := errgroup.WithContext(ctx)
 	g.Go(func() error {
@@ -201,6 +207,7 @@ func (c *Cluster) WaitReady(ctx context.Context) error {
 
 // Delete implements cluster.Cluster. What is gone already is fine.
 func (c *Cluster) Delete(ctx context.Context) error {
+	c.finishing.end()
 	c.agent.Stop()
 	c.agent = nil
 	err := c.forward.Stop(ctx)
@@ -237,6 +244,7 @@ func (c *Cluster) WaitGone(context.Context) error {
 // Keep makes the cluster outlive this process. Nobody stands in for its kubelets then:
 // what runs goes on, and a program that ends is not started again.
 func (c *Cluster) Keep(ctx context.Context) error {
+	c.finishing.end()
 	c.agent.Stop()
 	c.mu.Lock()
 	machines := c.machines

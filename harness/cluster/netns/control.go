@@ -74,7 +74,13 @@ func (c *Cluster) startControlPlane(k *keys) error {
 	return nil
 }
 
-// reachAPI makes the way from this host to the API server and waits until it is ready.
+// answersPath is ready when the API server is, but for its roles and priority classes. It
+// looks once a second whether it can make those (k8s.io/kubernetes, pkg/registry/rbac/rest
+// and pkg/registry/scheduling/rest), and the administrator, whose group needs no role, goes
+// on meanwhile.
+const answersPath = "/readyz?exclude=poststarthook/rbac/bootstrap-roles&exclude=poststarthook/scheduling/bootstrap-system-priority-classes"
+
+// reachAPI makes the way from this host to the API server and waits until it takes objects.
 func (c *Cluster) reachAPI(ctx context.Context, k *keys) error {
 	inside := forwarder.InNamespace(c.nodes[0].netns(), c.o.Programs[programProbe], net.JoinHostPort("127.0.0.1", strconv.Itoa(apiPort)))
 	var err error
@@ -96,17 +102,22 @@ func (c *Cluster) reachAPI(ctx context.Context, k *keys) error {
 	if c.kube, err = kubernetes.NewForConfig(c.rest); err != nil {
 		return fmt.Errorf("make client: %w", err)
 	}
+	return c.awaitAPI(ctx, "the API server to take objects", answersPath)
+}
+
+// awaitAPI waits until a path of the API server answers with success.
+func (c *Cluster) awaitAPI(ctx context.Context, what, path string) error {
 	probe := rest.CopyConfig(c.rest)
 	probe.Timeout = pace.Scale(ctx, 2*time.Second)
-	ready, err := kubernetes.NewForConfig(probe)
+	client, err := kubernetes.NewForConfig(probe)
 	if err != nil {
 		return fmt.Errorf("make client: %w", err)
 	}
-	return await.Until(ctx, await.Wait{For: "the API server to be ready", Within: apiWait, Every: pollFast}, func(ctx context.Context) (bool, string, error) {
+	return await.Until(ctx, await.Wait{For: what, Within: apiWait, Every: pollFast}, func(ctx context.Context) (bool, string, error) {
 		if err := c.controlPlaneDied(); err != nil {
 			return false, "", await.Fatal(err)
 		}
-		_, err := ready.Discovery().RESTClient().Get().AbsPath("/readyz").DoRaw(ctx)
+		_, err := client.Discovery().RESTClient().Get().RequestURI(path).MaxRetries(0).DoRaw(ctx)
 		return err == nil, "", err
 	})
 }

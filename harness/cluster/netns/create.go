@@ -13,8 +13,9 @@ import (
 	"golang.org/x/sync/errgroup"
 )
 
-// Create brings the cluster up: its API server is ready, its nodes are registered and
-// kube-proxy is being started on them, which WaitReady waits for.
+// Create brings the cluster up: its API server takes objects and its nodes are registered.
+// Pods, kube-proxy's first, run when the API server has made its roles, which WaitReady
+// waits for.
 //
 // Once anything was made the returned Cluster is not nil, also beside an error: Collect
 // and Delete work on what there is.
@@ -60,18 +61,62 @@ func (c *Cluster) bringUp(ctx context.Context) error {
 	if err := c.reachAPI(ctx, k); err != nil {
 		return err
 	}
-	c.took(stepAPI, begin, stepMachines)
+	c.took(stepAnswers, begin, stepMachines)
+	c.finish(ctx, begin)
 
 	begin = time.Now()
 	for _, step := range []func(context.Context) error{
-		c.registerNodes, func(ctx context.Context) error { return c.standIn(ctx, k) }, c.installProxy,
+		c.registerNodes, func(ctx context.Context) error { return c.standIn(ctx, k) },
 	} {
 		if err := step(ctx); err != nil {
 			return err
 		}
 	}
-	c.took(stepNodes, begin, stepAPI)
+	c.took(stepNodes, begin, stepAnswers)
 	return nil
+}
+
+// finish begins what needs the API server's roles, beside what does not. began is when the
+// API server was started.
+func (c *Cluster) finish(ctx context.Context, began time.Time) {
+	ctx, stop := context.WithCancel(ctx)
+	f := &finishing{stop: stop, roles: make(chan struct{}), done: make(chan struct{})}
+	c.finishing = f
+	go func() {
+		defer close(f.done)
+		if f.err = c.awaitAPI(ctx, "the API server to be ready", "/readyz"); f.err != nil {
+			return
+		}
+		c.took(stepAPI, began, stepMachines)
+		close(f.roles)
+		f.err = c.installProxy(ctx)
+	}()
+}
+
+// finishing is what Create leaves under way.
+type finishing struct {
+	stop  func()
+	roles chan struct{} // closed when the API server's own roles are there
+	done  chan struct{} // closed when kube-proxy was installed, or err says why not
+	err   error
+}
+
+// wait waits for the end of it.
+func (f *finishing) wait(ctx context.Context) error {
+	select {
+	case <-f.done:
+		return f.err
+	case <-ctx.Done():
+		return context.Cause(ctx)
+	}
+}
+
+// end ends it early. Nil is fine.
+func (f *finishing) end() {
+	if f != nil {
+		f.stop()
+		<-f.done
+	}
 }
 
 // makeMachines makes the segment and everybody on it.

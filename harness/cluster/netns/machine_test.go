@@ -123,7 +123,11 @@ func TestKeptMachineNeedsItsLedger(t *testing.T) {
 func TestVolumesAreBoundOverReadOnlyFolders(t *testing.T) {
 	m, _ := makeMachine(t, "lbm-volumes")
 	dir := t.TempDir()
-	r := &runtime{c: &Cluster{o: Options{Dir: dir, Programs: map[string]string{"shell": "/bin/sh"}}}, places: map[string]*machine{"n/p": m}}
+	roles := make(chan struct{})
+	r := &runtime{
+		c:      &Cluster{o: Options{Dir: dir, Programs: map[string]string{"shell": "/bin/sh"}}, finishing: &finishing{roles: roles}},
+		places: map[string]*machine{"n/p": m},
+	}
 	c := standin.Container{
 		Namespace: "n", Pod: "p", Node: "here", Program: "shell", Env: []string{"GREETING=hello"},
 		Args: []string{"-c", `echo "$GREETING $(cat /etc/one/a) $(cat /etc/two/deep/b) $(cat /var/run/three/c) $(test -s /etc/passwd && echo passwd)"; until [ "$(cat /etc/one/a)" = new ]; do sleep 0.05; done; echo refreshed`},
@@ -133,6 +137,11 @@ func TestVolumesAreBoundOverReadOnlyFolders(t *testing.T) {
 			{Path: "/var/run/three", Files: map[string][]byte{"c": []byte("3")}},
 		},
 	}
+	early, cancel := context.WithTimeout(t.Context(), 50*time.Millisecond)
+	defer cancel()
+	_, err := r.Start(early, c)
+	require.ErrorIs(t, err, context.DeadlineExceeded, "no program before the API server's roles")
+	close(roles)
 	ended, err := r.Start(t.Context(), c)
 	require.NoError(t, err)
 	log := func() string { data, _ := os.ReadFile(dir + "/cluster/here/p.log"); return string(data) }

@@ -99,8 +99,14 @@ func (r *runtime) place(namespace, pod string) (*machine, error) {
 }
 
 // Start implements standin.Runtime: the program in a mount namespace of its own, with
-// its volumes bound where it looks for them.
-func (r *runtime) Start(_ context.Context, c standin.Container) (<-chan error, error) {
+// its volumes bound where it looks for them. No program starts before the API server's
+// roles are there, by which it may ask for anything: some end when they are refused.
+func (r *runtime) Start(ctx context.Context, c standin.Container) (<-chan error, error) {
+	select {
+	case <-r.c.finishing.roles:
+	case <-ctx.Done():
+		return nil, context.Cause(ctx)
+	}
 	program := r.c.o.Programs[c.Program]
 	if program == "" {
 		return nil, fmt.Errorf("there is no program for image %s", c.Program)
