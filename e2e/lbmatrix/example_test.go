@@ -46,12 +46,14 @@ func example(t *testing.T) (dir, binary string) {
 	require.NoError(t, os.WriteFile(filepath.Join(dir, "go.sum"), sum, 0o644))
 	binary = filepath.Join(dir, "lb.test")
 	args := []string{"test", "-c", "-trimpath", "-mod=mod", "-vet=off", "-o", binary}
-	if raceDetector { // what this test was built from is there already, with the detector
+	flags := os.Getenv("GOFLAGS")
+	if raceDetector { // what this test was built from is there already: so compiled, with the detector
 		args = append(args, "-race")
+		flags += " " + os.Getenv("LBMATRIX_TEST_GOFLAGS")
 	}
 	cmd := exec.CommandContext(t.Context(), "go", append(args, ".")...)
 	cmd.Dir = dir
-	cmd.Env = append(os.Environ(), "GOWORK=off")
+	cmd.Env = append(os.Environ(), "GOWORK=off", "GOFLAGS="+flags)
 	out, err := cmd.CombinedOutput()
 	require.NoError(t, err, string(out))
 	return dir, binary
