@@ -27,9 +27,10 @@ BASE ?=
 VERSIONS ?= kubernetes=v1.33.13,v1.34.4,v1.35.4,v1.36.3,v1.37.2,metallb=v0.13.9,v0.15.2,v0.16.1
 
 SET_all :=
-# What network namespaces can run: kube-proxy in every mode, with mutations. Not in it: known-bad-metallb-l2 (nine minutes) and
-# kube-proxy-iptables-dual-stack-metallb-l2 (three).
-NETNS := kube-proxy-iptables-metallb-l2 kube-proxy-nftables-metallb-l2 kube-proxy-ipvs-strictarp-metallb-l2 bad-ipvs-lax-arp
+# The first look, on network namespaces: kube-proxy in every mode, each broken as users break it. Other scenarios, and every
+# mutation of them: SCENARIOS=...; every mutation of these: MUTATIONS=
+NETNS := kube-proxy-iptables-metallb-l2 kube-proxy-nftables-metallb-l2 kube-proxy-ipvs-strictarp-metallb-l2
+MUTATIONS ?= no-l2-advertisement,strict-arp-reverted
 SET_ci := kube-proxy-iptables-metallb-l2 cilium-kpr-dsr-metallb-l2
 ifeq ($(origin SET_$(SET)),undefined)
 $(error SET=$(SET): there is no such set of scenarios; sets: all ci)
@@ -65,7 +66,8 @@ matrix: docker ## run the scenarios on real clusters and print the matrix
 .PHONY: netns
 netns: build ## run the kube-proxy scenarios on network namespaces, ipvs in a guest where need be (root; no Docker)
 	@.ci/need ip=iproute2 nsenter=util-linux curl=curl iptables=iptables nft=nftables ipset=ipset ipvsadm=ipvsadm
-	@bin/lbmatrix run --provider netns --source $(SOURCE) --results $(RESULTS) $(ARGS) $(if $(strip $(SCENARIOS)),$(SCENARIOS),$(NETNS))
+	@bin/lbmatrix run --provider netns --source $(SOURCE) --results $(RESULTS) $(ARGS) \
+		$(if $(strip $(SCENARIOS)),$(SCENARIOS),$(NETNS) $(if $(strip $(MUTATIONS)),$(if $(findstring -mutations,$(ARGS)),,--mutations $(MUTATIONS))))
 
 .PHONY: test
 # Vet runs in lint: here it would be computed once more for every dependency. -trimpath

@@ -39,7 +39,7 @@ func planOf(sc *scenario.Scenario, f runFlags, from runner.From) planned {
 	c := sc.Spec.Cluster
 	p := planned{
 		Scenario: sc.Metadata.Name, Provider: c.Provider, Kubernetes: c.Kubernetes, Workers: c.Workers, CNI: string(c.CNI),
-		Source: string(from.Source), Steps: plan.Steps(sc, f.skipMutations),
+		Source: string(from.Source), Steps: plan.Steps(sc, f.mutations),
 	}
 	for _, c := range sc.Spec.Components {
 		pc := plannedComponent{Name: c.Name, Version: c.Version, Namespace: c.Namespace, Values: c.Values, OwnChart: from.Own.Charts[c.Name]}

@@ -54,7 +54,7 @@ func (a *app) explain(id string) error {
 			return failed(err)
 		}
 		fmt.Fprintf(a.stdout, "%s (scenario)\n  %s\n\n%s\n\nSteps: %s\n", id, sc.Metadata.Title,
-			strings.TrimSpace(sc.Metadata.Description), strings.Join(plan.Steps(sc, false), ", "))
+			strings.TrimSpace(sc.Metadata.Description), strings.Join(plan.Steps(sc, plan.Mutations{}), ", "))
 		for _, m := range sc.Spec.Mutations {
 			fmt.Fprintf(a.stdout, "\nMutation %s: %s.\n", m.Name, fault.Why(m.Name))
 			for _, e := range m.Expect {

@@ -12,6 +12,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/lbmatrix/lbmatrix/harness/fault"
 	"github.com/lbmatrix/lbmatrix/harness/plan"
 	"github.com/lbmatrix/lbmatrix/harness/report"
 	"github.com/lbmatrix/lbmatrix/harness/runner"
@@ -23,7 +24,8 @@ import (
 type runFlags struct {
 	keep, provider, results, resume, shard, format string
 	files, sweep                                   []string
-	skipMutations, dryRun                          bool
+	mutations                                      plan.Mutations
+	dryRun                                         bool
 	from                                           fromFlags
 }
 
@@ -37,6 +39,7 @@ and deletes it. Without a scenario it runs all. Ctrl-C stops, removes what exist
 		Example: `  lbmatrix run
   lbmatrix run kube-proxy-iptables-metallb-l2 --keep on-failure
   lbmatrix run --file my-scenario.yaml --source go-module
+  lbmatrix run --mutations no-l2-advertisement,ip-forward-off
   lbmatrix run --image metallb/speaker=example.org/speaker:dev --set metallb.speaker.logLevel=debug
   lbmatrix run --resume results/latest`,
 		ValidArgsFunction: completeScenarios,
@@ -69,7 +72,9 @@ func (f *runFlags) define(cmd *cobra.Command) {
 	cmd.Flags().StringVar(&f.shard, "shard", "", "run the i-th of n parts of the scenarios: i/n")
 	cmd.Flags().StringArrayVar(&f.files, "file", nil, "run the scenario in this file; may be repeated")
 	cmd.Flags().StringArrayVar(&f.sweep, "sweep", nil, "run each scenario once for each version: NAME=VERSION[,VERSION...], NAME being kubernetes or a component, of which a pin is there (docs/artifacts.md); may be repeated for every combination")
-	cmd.Flags().BoolVar(&f.skipMutations, "skip-mutations", false, "leave out the known-bad phases")
+	cmd.Flags().BoolVar(&f.mutations.None, "skip-mutations", false, "leave out the known-bad phases")
+	cmd.Flags().StringSliceVar(&f.mutations.Only, "mutations", nil, "of the known-bad phases run those with these mutations only: NAME[,NAME...]")
+	_ = cmd.RegisterFlagCompletionFunc("mutations", fixed(fault.Names()...))
 	cmd.Flags().BoolVar(&f.dryRun, "dry-run", false, "print the plan and stop")
 	_ = cmd.RegisterFlagCompletionFunc("keep", fixed(string(plan.KeepNever), string(plan.KeepOnFailure), string(plan.KeepAlways)))
 	outputFlag(cmd, &f.format, "text", "json")
@@ -98,6 +103,9 @@ func choose(f runFlags, names []string) ([]*scenario.Scenario, error) {
 	}
 	if all, err = scenario.Sweep(all, axes, runner.LoadOptions()); err != nil {
 		return nil, usageError(err)
+	}
+	if err := f.mutations.Check(all); err != nil { // before the shards: one may have no scenario with it
+		return nil, usageError(fmt.Errorf("--mutations: %w", err))
 	}
 	if f.resume != "" {
 		return inOrder(all, f.resume)
@@ -200,7 +208,7 @@ func (a *app) runScenarios(cmd *cobra.Command, f runFlags, args []string) error 
 	show := newDisplay(a.stderr)
 	m, dir, err := runner.Run(cmd.Context(), runner.Options{
 		Scenarios: all, Named: len(args)+len(f.files) > 0, Args: append([]string{"lbmatrix"}, a.args...),
-		Results: f.results, Resume: f.resume, Keep: keep, From: from, Provider: provider, SkipMutations: f.skipMutations,
+		Results: f.results, Resume: f.resume, Keep: keep, From: from, Provider: provider, Mutations: f.mutations,
 		Version: version(), Worker: []string{self, plan.WorkerCommand}, Program: self,
 		Progress: show.event, Artifacts: show.artifact, Note: show.note,
 	})

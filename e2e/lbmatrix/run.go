@@ -58,8 +58,13 @@ type Options struct {
 	// results in the package's folder.
 	Results string
 	// SkipMutations leaves the known-bad phases out: nothing then proves that the checks
-	// can fail.
+	// can fail. Mutations, where it is not empty, are the only ones that run.
 	SkipMutations bool
+	Mutations     []string
+}
+
+func (o Options) mutations() plan.Mutations {
+	return plan.Mutations{None: o.SkipMutations, Only: o.Mutations}
 }
 
 // mainMark says in the environment of a test process that Main runs it.
@@ -95,6 +100,9 @@ func Run(t *testing.T, o Options) {
 	}
 	all, err := runner.Choose(o.Scenarios, o.Files)
 	if err != nil {
+		t.Fatal(err)
+	}
+	if err := o.mutations().Check(all); err != nil {
 		t.Fatal(err)
 	}
 	from, err := o.specs().Read(all)
@@ -147,7 +155,7 @@ func feature(sc *scenario.Scenario, o Options, from runner.From, n *tally) featu
 		}
 		return ctx
 	})
-	for _, phase := range plan.Phases(sc, o.SkipMutations) {
+	for _, phase := range plan.Phases(sc, o.mutations()) {
 		for _, check := range phase.Checks {
 			f = f.Assess(cellName(phase.Name, check), func(ctx context.Context, t *testing.T, _ *envconf.Config) context.Context {
 				c := find(matrix, phase.Name, check)
@@ -177,7 +185,7 @@ func execute(ctx context.Context, t *testing.T, sc *scenario.Scenario, o Options
 	}
 	m, dir, err := runner.Run(ctx, runner.Options{
 		Scenarios: []*scenario.Scenario{sc}, Named: true, Args: os.Args, Results: results, Keep: plan.KeepNever,
-		From: from, SkipMutations: o.SkipMutations, Version: "test", Worker: []string{self, plan.WorkerCommand}, Note: func(line string) { t.Log(line) },
+		From: from, Mutations: o.mutations(), Version: "test", Worker: []string{self, plan.WorkerCommand}, Note: func(line string) { t.Log(line) },
 		Progress: func(e plan.Event) {
 			if e.Type == plan.StepEnd {
 				t.Logf("[%d/%d] %s %d ms %s", e.Index, e.Steps, e.Step, e.Elapsed, e.Error)

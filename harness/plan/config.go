@@ -60,9 +60,9 @@ type Config struct {
 	ProbeBinary       string `json:"probeBinary"`  // lbprobe on this host
 	// Charts are chart directories by component.
 	Charts map[string]string `json:"charts"`
-	// Phases limits the run: empty is all that the scenario plans.
-	SkipMutations bool              `json:"skipMutations,omitempty"`
-	Versions      map[string]string `json:"versions"`
+	// Mutations limits the run.
+	Mutations Mutations         `json:"mutations,omitzero"`
+	Versions  map[string]string `json:"versions"`
 	// Machine is the guest that the run is in; nil on the host.
 	Machine   *journal.Machine `json:"machine,omitempty"`
 	LedgerDir string           `json:"ledgerDir"`

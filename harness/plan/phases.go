@@ -14,16 +14,12 @@ import (
 
 // Phases lists what a scenario is judged by, in order: the healthy baseline by every
 // check, and each mutation by its catchers and their consequences, once broken and
-// once restored; and where the restoration makes VIPs change hands, by how they do. With
-// skipMutations those are planned as skipped: that they did not run is told, for without
-// them nothing shows that the checks can fail.
-func Phases(sc *scenario.Scenario, skipMutations bool) []journal.PlannedPhase {
+// once restored; and where the restoration makes VIPs change hands, by how they do.
+// Mutations that are left out are planned as skipped: that they did not run is told, for
+// without them nothing shows that the checks can fail.
+func Phases(sc *scenario.Scenario, chosen Mutations) []journal.PlannedPhase {
 	applicable := judge.For(*sc)
 	phases := []journal.PlannedPhase{{Name: journal.PhaseBaseline, Checks: applicable, Expect: expectations(sc.Spec.Expect)}}
-	skipped := ""
-	if skipMutations {
-		skipped = "left out by --skip-mutations: nothing shows that the checks can fail"
-	}
 	for _, m := range sc.Spec.Mutations {
 		concerned := map[string]bool{}
 		expect := expectations(m.Expect)
@@ -39,7 +35,7 @@ func Phases(sc *scenario.Scenario, skipMutations bool) []journal.PlannedPhase {
 				checks = append(checks, id)
 			}
 		}
-		again := slices.Clone(checks)
+		again, skipped := slices.Clone(checks), chosen.leftOut(m.Name)
 		if fault.TakesOver(m.Name) {
 			again = append(again, judge.OnTakeover()...)
 		}
@@ -59,13 +55,13 @@ func expectations(all []scenario.Expectation) []journal.Expect {
 }
 
 // Steps names a scenario's steps, in order.
-func Steps(sc *scenario.Scenario, skipMutations bool) []string {
+func Steps(sc *scenario.Scenario, chosen Mutations) []string {
 	steps := []string{"create"}
 	for _, c := range sc.Spec.Components {
 		steps = append(steps, "install "+c.Name)
 	}
 	steps = append(steps, "deploy")
-	for _, p := range Phases(sc, skipMutations) {
+	for _, p := range Phases(sc, chosen) {
 		if p.Skipped == "" {
 			steps = append(steps, p.Name)
 		}

@@ -32,7 +32,7 @@ func TestCommittedScenariosFitTheCatalogue(t *testing.T) {
 	require.NoError(t, err)
 	require.NotEmpty(t, all)
 	for _, sc := range all {
-		for _, phase := range plan.Phases(sc, false) {
+		for _, phase := range plan.Phases(sc, plan.Mutations{}) {
 			for _, e := range phase.Expect {
 				require.Contains(t, phase.Checks, e.Check, "%s %s: the check does not apply to the scenario", sc.Metadata.Name, phase.Name)
 				check, _ := judge.Lookup(e.Check)
@@ -52,7 +52,7 @@ func TestCommittedScenariosFitTheCatalogue(t *testing.T) {
 }
 
 func TestPhases(t *testing.T) {
-	phases := plan.Phases(iptables(t), false)
+	phases := plan.Phases(iptables(t), plan.Mutations{})
 	require.Len(t, phases, 11)
 	require.Equal(t, "baseline", phases[0].Name)
 	require.Equal(t, judge.For(*iptables(t)), phases[0].Checks)
@@ -65,13 +65,13 @@ func TestPhases(t *testing.T) {
 	require.NotContains(t, phases[1].Checks, "connect-latency")
 	require.Len(t, phases[1].Expect, 2)
 	require.Empty(t, phases[2].Expect)
-	skipped := plan.Phases(iptables(t), true)
+	skipped := plan.Phases(iptables(t), plan.Mutations{None: true})
 	require.Len(t, skipped, len(phases), "what was left out is told")
 	require.Empty(t, skipped[0].Skipped)
 	for _, p := range skipped[1:] {
 		require.Contains(t, p.Skipped, "--skip-mutations")
 	}
-	require.NotContains(t, plan.Steps(iptables(t), true), "mutation/no-l2-advertisement")
+	require.NotContains(t, plan.Steps(iptables(t), plan.Mutations{None: true}), "mutation/no-l2-advertisement")
 }
 
 func TestSteps(t *testing.T) {
@@ -81,7 +81,7 @@ func TestSteps(t *testing.T) {
 		"mutation/stray-pool-address", "restored/stray-pool-address",
 		"mutation/udp-dropped", "restored/udp-dropped", "mutation/large-datagrams-dropped", "restored/large-datagrams-dropped",
 		"collect", "delete",
-	}, plan.Steps(iptables(t), false))
+	}, plan.Steps(iptables(t), plan.Mutations{}))
 }
 
 func TestConfigRoundTrip(t *testing.T) {

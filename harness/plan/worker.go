@@ -42,7 +42,7 @@ type worker struct {
 // be cancelled from within. The caller ends the process and cleans up by the ledger.
 func Work(ctx context.Context, c Config, stdout, log io.Writer) (err error) {
 	w := &worker{
-		Config: c, log: log, steps: Steps(c.Scenario, c.SkipMutations),
+		Config: c, log: log, steps: Steps(c.Scenario, c.Mutations),
 		events: &emitter{w: stdout, scenario: c.Scenario.Metadata.Name}, began: time.Now(),
 	}
 	header, err := Header(c)
@@ -79,7 +79,7 @@ func Header(c Config) (journal.Header, error) {
 	}
 	return journal.Header{
 		Scenario: c.Scenario.Metadata.Name, ScenarioDigest: digest, Spec: spec,
-		Phases: Phases(c.Scenario, c.SkipMutations), Versions: c.Versions, Where: c.where(), Machine: c.Machine, Provider: c.Provider,
+		Phases: Phases(c.Scenario, c.Mutations), Versions: c.Versions, Where: c.where(), Machine: c.Machine, Provider: c.Provider,
 	}, nil
 }
 
@@ -208,7 +208,7 @@ func (w *worker) observations(ctx context.Context, checks []string) error {
 }
 
 func (w *worker) phases(ctx context.Context) error {
-	planned := Phases(w.Scenario, w.SkipMutations)
+	planned := Phases(w.Scenario, w.Mutations)
 	for i := 0; i < len(planned); i++ {
 		phase := planned[i]
 		if phase.Skipped != "" {

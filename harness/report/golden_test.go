@@ -53,6 +53,22 @@ func TestGolden(t *testing.T) {
 	}
 }
 
+// What was left out by choice would be columns of one word; why is said once below them.
+func TestPhasesLeftOutHaveNoColumn(t *testing.T) {
+	m := matrixOf(suiteOf("kube-proxy-iptables-metallb-l2", judge.ResultPassed))
+	left := judge.Cell{
+		Phase: "mutation/udp-dropped", Check: "udp-echo", Result: judge.ResultSkipped,
+		Verdict: judge.Verdict{Outcome: judge.Skipped, Message: "left out: only no-l2-advertisement was asked for"},
+	}
+	m.Suites[0].Cells = append(m.Suites[0].Cells, left)
+	for _, write := range []func(io.Writer, report.Matrix) error{report.WriteText, report.WriteMarkdown} {
+		var b bytes.Buffer
+		require.NoError(t, write(&b, m))
+		require.Equal(t, 1, strings.Count(b.String(), "mutation/udp-dropped"), b.String())
+		require.Contains(t, b.String(), left.Verdict.Message)
+	}
+}
+
 // A table row with a column too many or too few is not a row to GitHub.
 func TestMarkdownTablesAreWhole(t *testing.T) {
 	var b bytes.Buffer

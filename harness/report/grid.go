@@ -31,17 +31,26 @@ type gridRow struct {
 	words  []string
 }
 
-// newGrid arranges a matrix: columns as they ran, rows as the catalogue has them.
+// newGrid arranges a matrix: columns as they ran, rows as the catalogue has them. A known-bad
+// phase that was left out has no column: the reasons below the matrix say that it was.
 func newGrid(m Matrix) grid {
 	var g grid
 	type at struct {
 		suite int
 		phase string
 	}
+	ran := map[at]bool{}
+	eachCell(m, func(i int, _ Suite, c judge.Cell) {
+		k := at{i, phaseOf(c)}
+		ran[k] = ran[k] || c.Result != judge.ResultSkipped || k.phase == journal.PhaseBaseline
+	})
 	columns, rows := map[at]int{}, map[string]int{}
 	known := places()
 	eachCell(m, func(i int, s Suite, c judge.Cell) {
 		k := at{i, phaseOf(c)}
+		if !ran[k] {
+			return
+		}
 		if _, ok := columns[k]; !ok {
 			columns[k] = len(g.columns)
 			g.columns = append(g.columns, column{i, s.Label(), k.phase})
@@ -59,6 +68,9 @@ func newGrid(m Matrix) grid {
 		g.rows[i].words = make([]string, len(g.columns))
 	}
 	eachCell(m, func(i int, _ Suite, c judge.Cell) {
+		if !ran[at{i, phaseOf(c)}] {
+			return
+		}
 		word := &g.rows[rows[c.Check]].words[columns[at{i, phaseOf(c)}]]
 		if *word != "" {
 			*word += "/" // the same check twice in a phase: both show

@@ -52,7 +52,7 @@ func TestFinishedScenarios(t *testing.T) {
 			require.NoError(t, w.Close(c.reason, nil))
 			j, err := journal.ReadFile(file)
 			require.NoError(t, err)
-			require.Equal(t, c.want, finished(j, plan.Config{Scenario: sc, SkipMutations: c.skip}, c.own))
+			require.Equal(t, c.want, finished(j, plan.Config{Scenario: sc, Mutations: plan.Mutations{None: c.skip}}, c.own))
 		})
 	}
 }

@@ -74,8 +74,10 @@ func (r *execution) inGuest(ctx context.Context, sc *scenario.Scenario, dir stri
 	}
 	incoming := filepath.Join(logs, "incoming")
 	args := []string{"run", "--file", name + ".yaml", "--provider", scenario.ProviderNetns}
-	if r.SkipMutations {
+	if own := r.Mutations.Of(sc); own.None {
 		args = append(args, "--skip-mutations")
+	} else if len(own.Only) > 0 {
+		args = append(args, "--mutations", strings.Join(own.Only, ","))
 	}
 	set := artifact.Set{Kubernetes: sc.Spec.Cluster.Kubernetes, Components: map[string]string{}}
 	for _, comp := range sc.Spec.Components {

@@ -41,9 +41,9 @@ type Options struct {
 	From From
 	// Provider makes the clusters: ProviderAuto, kind or netns.
 	Provider string
-	// SkipMutations leaves the known-bad phases out.
-	SkipMutations bool
-	Version       string // of lbmatrix
+	// Mutations says which known-bad phases run.
+	Mutations plan.Mutations
+	Version   string // of lbmatrix
 	// Worker starts a worker: the path of its configuration is appended.
 	Worker    []string
 	WorkerEnv []string
@@ -242,7 +242,7 @@ const cleanLimit = 2 * time.Minute
 
 // config is what a worker is told that takes no work to find out.
 func (r *execution) config(sc *scenario.Scenario, dir string) plan.Config {
-	return plan.Config{Scenario: sc, RunID: r.matrix.Run.ID, Dir: dir, Keep: r.Keep, SkipMutations: r.SkipMutations, Charts: map[string]string{}, Machine: guestOnly(r.matrix.Run.Machine)}
+	return plan.Config{Scenario: sc, RunID: r.matrix.Run.ID, Dir: dir, Keep: r.Keep, Mutations: r.Mutations.Of(sc), Charts: map[string]string{}, Machine: guestOnly(r.matrix.Run.Machine)}
 }
 
 // configure sees to everything a worker needs.
