@@ -27,10 +27,10 @@ BASE ?=
 VERSIONS ?= kubernetes=v1.33.13,v1.34.4,v1.35.4,v1.36.3,v1.37.2,metallb=v0.13.9,v0.15.2,v0.16.1
 
 SET_all :=
-# The first look, on network namespaces: kube-proxy in every mode, each broken as users break it. Other scenarios, and every
-# mutation of them: SCENARIOS=...; every mutation of these: MUTATIONS=
+# The first look, on network namespaces: kube-proxy in every mode, each broken once as users break theirs. SCENARIOS=... runs others,
+# and what is known to be bad (known-bad-metallb-l2, bad-ipvs-lax-arp); MUTATIONS=... other mutations, empty all of them.
 NETNS := kube-proxy-iptables-metallb-l2 kube-proxy-nftables-metallb-l2 kube-proxy-ipvs-strictarp-metallb-l2
-MUTATIONS ?= no-l2-advertisement,strict-arp-reverted
+NETNS_MUTATIONS := no-l2-advertisement,strict-arp-reverted
 SET_ci := kube-proxy-iptables-metallb-l2 cilium-kpr-dsr-metallb-l2
 ifeq ($(origin SET_$(SET)),undefined)
 $(error SET=$(SET): there is no such set of scenarios; sets: all ci)
@@ -53,7 +53,7 @@ race = CGO_ENABLED=1 GORACE="atexit_sleep_ms=50 $${GORACE:-}" LBMATRIX_TEST_GOFL
 .PHONY: help
 help: ## print this list
 	@awk 'BEGIN { FS = ":.*## " } /^[a-z0-9-]+:.*## / { printf "  %-20s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
-	@echo "Variables: SET=all|ci SCENARIOS=\"...\" SOURCE=auto|registry|go-module RESULTS=DIR ARGS=\"...\""
+	@echo "Variables: SET=all|ci SCENARIOS=\"...\" MUTATIONS=... (netns) SOURCE=auto|registry|go-module RESULTS=DIR ARGS=\"...\""
 
 .PHONY: build
 build: ## build bin/lbmatrix
@@ -63,11 +63,14 @@ build: ## build bin/lbmatrix
 matrix: docker ## run the scenarios on real clusters and print the matrix
 	@bin/lbmatrix run --source $(SOURCE) --results $(RESULTS) $(ARGS) $(SCENARIOS)
 
+# Those that were asked for; the first look's own where neither MUTATIONS, SCENARIOS nor ARGS say anything.
+netns_mutations = $(strip $(if $(filter-out undefined,$(origin MUTATIONS)),$(MUTATIONS),$(if $(strip $(SCENARIOS) $(filter --mutations --mutations=% --skip-mutations%,$(ARGS))),,$(NETNS_MUTATIONS))))
+
 .PHONY: netns
 netns: build ## run the kube-proxy scenarios on network namespaces, ipvs in a guest where need be (root; no Docker)
 	@.ci/need ip=iproute2 nsenter=util-linux curl=curl iptables=iptables nft=nftables ipset=ipset ipvsadm=ipvsadm
 	@bin/lbmatrix run --provider netns --source $(SOURCE) --results $(RESULTS) $(ARGS) \
-		$(if $(strip $(SCENARIOS)),$(SCENARIOS),$(NETNS) $(if $(strip $(MUTATIONS)),$(if $(findstring -mutations,$(ARGS)),,--mutations $(MUTATIONS))))
+		$(if $(strip $(SCENARIOS)),$(SCENARIOS),$(NETNS)) $(if $(netns_mutations),--mutations $(netns_mutations))
 
 .PHONY: test
 # Vet runs in lint: here it would be computed once more for every dependency. -trimpath

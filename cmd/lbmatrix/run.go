@@ -104,13 +104,27 @@ func choose(f runFlags, names []string) ([]*scenario.Scenario, error) {
 	if all, err = scenario.Sweep(all, axes, runner.LoadOptions()); err != nil {
 		return nil, usageError(err)
 	}
-	if err := f.mutations.Check(all); err != nil { // before the shards: one may have no scenario with it
+	if err := checkMutations(f, all); err != nil {
 		return nil, usageError(fmt.Errorf("--mutations: %w", err))
 	}
 	if f.resume != "" {
 		return inOrder(all, f.resume)
 	}
 	return shard(all, f.shard)
+}
+
+// checkMutations looks for the mutations before the scenarios are sharded: a shard may have
+// none with them. Of a run that is gone on with it is not known what it was a shard of, so
+// that any scenario of the catalogue may have them.
+func checkMutations(f runFlags, all []*scenario.Scenario) error {
+	if f.resume != "" {
+		catalogue, err := scenarios.All(runner.LoadOptions())
+		if err != nil {
+			return err
+		}
+		all = slices.Concat(all, catalogue)
+	}
+	return f.mutations.Check(all)
 }
 
 // resumed names the catalogue's scenarios of the run that is gone on with: all it was
@@ -182,6 +196,9 @@ func shard(all []*scenario.Scenario, spec string) ([]*scenario.Scenario, error) 
 }
 
 func (a *app) runScenarios(cmd *cobra.Command, f runFlags, args []string) error {
+	if cmd.Flags().Changed("mutations") && len(f.mutations.Only) == 0 {
+		return usageError(errors.New("--mutations: want NAME[,NAME...]; without the flag all run, with --skip-mutations none"))
+	}
 	keep, err := plan.ParseKeep(f.keep)
 	if err != nil {
 		return usageError(err)

@@ -47,7 +47,7 @@ func (a *app) vmRun() *cobra.Command {
 --results, and exits with the command's code. What is missing is made first: qemu's packages (as root, on Debian), the
 guest's kernel and system, the programs the scenarios need. Scenarios run on clusters of processes (--provider netns).
 
-KVM is used where a machine was seen to come up on it. Elsewhere the guest is emulated: it is correct and some thirty times
+KVM is used where a machine was seen to come up on it. Elsewhere the guest is emulated: it is correct and ten to fifty times
 slower, so its latencies are not judged. Time limits stretch by how slow the guest measures itself to be; --timeout sets
 one instead. A guest that does not end is killed and reported broken (exit code 3) with the end of its console; where no
 guest can be had the exit code is 4.`,

@@ -46,10 +46,12 @@ func example(t *testing.T) (dir, binary string) {
 	require.NoError(t, os.WriteFile(filepath.Join(dir, "go.sum"), sum, 0o644))
 	binary = filepath.Join(dir, "lb.test")
 	args := []string{"test", "-c", "-trimpath", "-mod=mod", "-vet=off", "-o", binary}
-	flags := os.Getenv("GOFLAGS")
+	set, err := exec.CommandContext(t.Context(), "go", "env", "GOFLAGS").Output() // from the environment, or what go env -w wrote
+	require.NoError(t, err)
+	flags := strings.TrimSpace(string(set))
 	if raceDetector { // what this test was built from is there already: so compiled, with the detector
 		args = append(args, "-race")
-		flags += " " + os.Getenv("LBMATRIX_TEST_GOFLAGS")
+		flags = strings.TrimSpace(flags + " " + os.Getenv("LBMATRIX_TEST_GOFLAGS"))
 	}
 	cmd := exec.CommandContext(t.Context(), "go", append(args, ".")...)
 	cmd.Dir = dir

@@ -103,7 +103,7 @@ func Run(t *testing.T, o Options) {
 		t.Fatal(err)
 	}
 	if err := o.mutations().Check(all); err != nil {
-		t.Fatal(err)
+		t.Fatalf("mutations: %v", err)
 	}
 	from, err := o.specs().Read(all)
 	if err != nil {

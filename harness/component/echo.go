@@ -6,6 +6,7 @@ package component
 import (
 	"context"
 	"fmt"
+	"strings"
 	"time"
 
 	"golang.org/x/sync/errgroup"
@@ -94,7 +95,7 @@ func (e *Echo) ApplyServices(ctx context.Context) error {
 	}
 	for _, s := range all {
 		if err := e.applyService(ctx, s); err != nil {
-			return fmt.Errorf("apply service %s: %w", s.Name, err)
+			return err
 		}
 	}
 	return nil
@@ -119,30 +120,36 @@ func (e *Echo) ApplyMore(ctx context.Context, n int) error {
 	for i := range n {
 		s := echoService(fmt.Sprintf("%s%04d", EchoMore, i+1), corev1.ServiceExternalTrafficPolicyCluster)
 		s.Labels[moreLabel], s.Spec.Selector = "true", map[string]string{appLabel: moreName}
-		g.Go(func() error { return e.applyPatiently(ctx, s) })
+		g.Go(func() error { return e.applyService(ctx, s) })
 	}
 	return g.Wait()
 }
 
-// moreTakes bounds the wait until an API server takes one of the Services beside those under
-// test: with 30 kube-proxies on two cores it let one in 300 writes time out, after 34 s.
-const moreTakes = 5 * time.Minute
+// taken bounds the wait until an API server takes a write: with 30 kube-proxies on two cores it
+// let one in 300 time out, after 34 s.
+const taken = 5 * time.Minute
 
-// applyPatiently makes a Service, and tries again where the API server had no time for it.
-func (e *Echo) applyPatiently(ctx context.Context, s *corev1.Service) error {
-	w := await.Wait{For: "the API server to take service " + s.Name, Within: moreTakes, Every: time.Second}
+// patiently writes something, again and again where the API server has no time for it.
+func (e *Echo) patiently(ctx context.Context, what string, write func(context.Context) error) error {
+	w := await.Wait{For: "the API server to take " + what, Within: taken, Every: time.Second, Changed: e.Progress}
 	return await.Until(ctx, w, func(ctx context.Context) (bool, string, error) {
-		err := e.applyService(ctx, s)
-		if err != nil && !busy(err) {
-			return false, "", await.Fatal(fmt.Errorf("apply service %s: %w", s.Name, err))
+		err := write(ctx)
+		switch {
+		case err == nil:
+			return true, "", nil
+		case busy(err):
+			return false, what + " not yet: " + err.Error(), err
 		}
-		return err == nil, "", err
+		return false, "", await.Fatal(err)
 	})
 }
 
-// busy says whether an API server refused a request for want of time, not for what it says.
+// busy says whether an API server refused a write for want of time, not for what it says. One
+// that timed out may have been done: a controller then writes the object as well, and the
+// next try finds another version than it read.
 func busy(err error) bool {
-	return apierrors.IsTimeout(err) || apierrors.IsServerTimeout(err) || apierrors.IsTooManyRequests(err) || apierrors.IsServiceUnavailable(err)
+	return apierrors.IsTimeout(err) || apierrors.IsServerTimeout(err) || apierrors.IsTooManyRequests(err) || apierrors.IsServiceUnavailable(err) ||
+		apierrors.IsConflict(err) || strings.Contains(err.Error(), "etcdserver: request timed out")
 }
 
 // WaitReady waits until every backend is ready.
@@ -161,6 +168,15 @@ func (e *Echo) applyDeployment(ctx context.Context, d *appsv1.Deployment) error 
 }
 
 func (e *Echo) applyService(ctx context.Context, s *corev1.Service) error {
+	return e.patiently(ctx, "service "+s.Name, func(ctx context.Context) error {
+		if err := e.writeService(ctx, s); err != nil {
+			return fmt.Errorf("apply service %s: %w", s.Name, err)
+		}
+		return nil
+	})
+}
+
+func (e *Echo) writeService(ctx context.Context, s *corev1.Service) error {
 	client := e.Client.CoreV1().Services(EchoNamespace)
 	_, err := client.Create(ctx, s, metav1.CreateOptions{})
 	if !apierrors.IsAlreadyExists(err) {

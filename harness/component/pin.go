@@ -81,10 +81,13 @@ func (e *Echo) pin(ctx context.Context, service string, keep func(node string) b
 		return 0, fmt.Errorf("pin backends of %s: no ready backend where they are to be", service)
 	}
 	client := e.Client.DiscoveryV1().EndpointSlices(EchoNamespace)
-	_, err = client.Create(ctx, slice, metav1.CreateOptions{FieldManager: managerName})
-	if apierrors.IsAlreadyExists(err) {
-		_, err = client.Update(ctx, slice, metav1.UpdateOptions{FieldManager: managerName})
-	}
+	err = e.patiently(ctx, "the endpoints of "+service, func(ctx context.Context) error {
+		_, err := client.Create(ctx, slice, metav1.CreateOptions{FieldManager: managerName})
+		if apierrors.IsAlreadyExists(err) {
+			_, err = client.Update(ctx, slice, metav1.UpdateOptions{FieldManager: managerName})
+		}
+		return err
+	})
 	if err != nil {
 		return 0, fmt.Errorf("pin backends of %s: %w", service, err)
 	}

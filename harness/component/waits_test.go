@@ -267,21 +267,28 @@ func TestPinnedBackends(t *testing.T) {
 	require.ErrorContains(t, err, "no ready backend")
 }
 
-// An API server that is full lets writes time out, and may have done what they said.
-func TestApplyMoreTriesAgain(t *testing.T) {
+// An API server that is full lets writes time out, and may have done what they said; then
+// somebody else may have written the object meanwhile.
+func TestServicesAreWrittenAgain(t *testing.T) {
 	ready := &appsv1.Deployment{
 		ObjectMeta: metav1.ObjectMeta{Name: "echo-more", Namespace: component.EchoNamespace},
 		Status:     appsv1.DeploymentStatus{Replicas: 4, UpdatedReplicas: 4, ReadyReplicas: 4},
 	}
 	four := int32(4)
 	ready.Spec.Replicas = &four
+	services := schema.GroupVersionResource{Version: "v1", Resource: "services"}
 	for name, c := range map[string]struct {
-		refuse error
-		want   string
+		refuse   error
+		done     bool // all the same
+		conflict bool // of the first update
+		want     string
 	}{
-		"timed out":        {refuse: apierrors.NewTimeoutError("request did not complete within requested timeout", 0)},
-		"too many":         {refuse: apierrors.NewTooManyRequests("later", 1)},
-		"for what it says": {apierrors.NewBadRequest("no"), "apply service echo-more-0002: no"},
+		"timed out":                        {refuse: apierrors.NewTimeoutError("request did not complete within requested timeout", 0)},
+		"timed out in etcd":                {refuse: apierrors.NewInternalError(errors.New("etcdserver: request timed out"))},
+		"too many":                         {refuse: apierrors.NewTooManyRequests("later", 1)},
+		"timed out, and done":              {refuse: apierrors.NewTimeoutError("too late", 0), done: true},
+		"timed out, done and written anew": {refuse: apierrors.NewTimeoutError("too late", 0), done: true, conflict: true},
+		"for what it says":                 {refuse: apierrors.NewBadRequest("no"), want: "apply service echo-more-0002: no"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
@@ -294,17 +301,30 @@ func TestApplyMoreTriesAgain(t *testing.T) {
 						return false, nil, nil
 					}
 					refused = true
+					if c.done {
+						require.NoError(t, client.Tracker().Create(services, s, s.Namespace))
+					}
 					return true, nil, c.refuse
 				})
-				err := (&component.Echo{Client: client}).ApplyMore(t.Context(), 3)
+				updates := 0
+				client.PrependReactor("update", "services", func(ktesting.Action) (bool, runtime.Object, error) {
+					if updates++; updates == 1 && c.conflict {
+						return true, nil, apierrors.NewConflict(services.GroupResource(), "echo-more-0002", errors.New("the object has been modified"))
+					}
+					return false, nil, nil
+				})
+				var said []string
+				err := (&component.Echo{Client: client, Progress: func(line string) { said = append(said, line) }}).ApplyMore(t.Context(), 3)
 				if c.want != "" {
 					require.ErrorContains(t, err, c.want)
 					return
 				}
 				require.NoError(t, err)
+				require.Contains(t, strings.Join(said, "\n"), "service echo-more-0002 not yet", "whoever waits is told")
 				all, err := client.CoreV1().Services(component.EchoNamespace).List(t.Context(), metav1.ListOptions{})
 				require.NoError(t, err)
 				require.Len(t, all.Items, 3)
+				require.Equal(t, c.conflict, updates == 2)
 			})
 		})
 	}

@@ -91,7 +91,7 @@ func judgeCell(j *journal.Journal, facts journal.Facts, sc scenario.Scenario, ph
 			Message: strings.Join(u.Missing, "; ") + ". " + u.Fix,
 		}
 	case phase.Skipped != "":
-		cell.Verdict = Verdict{Outcome: Skipped, Code: "skipped", Message: phase.Skipped}
+		cell.Verdict = Verdict{Outcome: Skipped, Code: CodeLeftOut, Message: phase.Skipped}
 	case ok && !possible(j.Header.Machine, check):
 		cell.Title, cell.Verdict = check.Title, notComparable(*j.Header.Machine)
 	case !ok:

@@ -59,6 +59,9 @@ const (
 	ResultConsequence Result = "consequence"
 )
 
+// CodeLeftOut is the code of what was skipped because it was not asked for.
+const CodeLeftOut = "skipped"
+
 // Cell is one place of the matrix: a check in a phase of a scenario.
 type Cell struct {
 	Scenario  string  `json:"scenario"`

@@ -16,15 +16,19 @@ func TestMutationsThatAreChosen(t *testing.T) {
 	sc := iptables(t)
 	chosen := plan.Mutations{Only: []string{"udp-dropped", "strict-arp-reverted"}}
 	skipped := map[string]string{}
-	for _, p := range plan.Phases(sc, chosen) {
+	for _, p := range plan.Phases(sc, chosen.Of(sc)) {
 		skipped[p.Name] = p.Skipped
 	}
 	require.Len(t, skipped, 11, "what was left out is told")
 	require.Empty(t, skipped["baseline"])
 	require.Empty(t, skipped["mutation/udp-dropped"])
 	require.Empty(t, skipped["restored/udp-dropped"])
-	require.Contains(t, skipped["mutation/ip-forward-off"], "only udp-dropped, strict-arp-reverted")
+	require.Contains(t, skipped["mutation/ip-forward-off"], "ip-forward-off was left out")
 	require.Contains(t, skipped["restored/ip-forward-off"], "left out")
+	require.Equal(t, plan.Phases(sc, chosen), plan.Phases(sc, chosen.Of(sc)), "what a guest is told says the same")
+	for _, p := range plan.Phases(sc, plan.Mutations{Only: []string{"strict-arp-reverted"}}.Of(sc))[1:] {
+		require.Contains(t, p.Skipped, "was left out")
+	}
 	require.Equal(t, []string{
 		"create", "install metallb", "deploy", "baseline", "mutation/udp-dropped", "restored/udp-dropped", "collect", "delete",
 	}, plan.Steps(sc, chosen))
@@ -47,7 +51,7 @@ func TestMutationsThatNobodyHas(t *testing.T) {
 		"one":           {chosen: plan.Mutations{Only: []string{"udp-dropped"}}, of: all},
 		"misspelt":      {plan.Mutations{Only: []string{"udp-droped"}}, all, `did you mean "udp-dropped"?`},
 		"another's":     {plan.Mutations{Only: []string{"udp-dropped", "strict-arp-reverted"}}, all, `"strict-arp-reverted"; allowed: ip-forward-off`},
-		"there is none": {plan.Mutations{Only: []string{"udp-dropped"}}, []*scenario.Scenario{{}}, "none of the scenarios has a mutation"},
+		"there is none": {plan.Mutations{Only: []string{"udp-dropped"}}, []*scenario.Scenario{{}}, "the scenarios have no mutations"},
 		"both":          {plan.Mutations{None: true, Only: []string{"udp-dropped"}}, all, "either some mutations, or none"},
 	} {
 		t.Run(name, func(t *testing.T) {

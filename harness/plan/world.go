@@ -172,7 +172,7 @@ func (w *worker) announce(ctx context.Context, m *component.MetalLB) error {
 }
 
 // startBackends makes the backends, and does not wait for them. They are spread over the
-// nodes that are ready, which all of them are when a cluster was created.
+// nodes that are ready, which all of them are when the cluster, or the CNI before this, was waited for.
 func (w *worker) startBackends(ctx context.Context) error {
 	w.echo = &component.Echo{
 		Client: w.world.kube, Image: w.BackendImage, Replicas: int32(w.Scenario.Spec.Backend.Replicas),
@@ -188,7 +188,7 @@ func (w *worker) deploy(ctx context.Context) error {
 		return errors.New("the scenario has no component metallb: nobody would announce the VIP")
 	}
 	g, gctx := errgroup.WithContext(ctx)
-	// Not beside the bring-up: asking takes from what is waited for. One that cannot be asked may
+	// Not beside the bring-up: a process for each question takes the processors from what starts. One that cannot be asked may
 	// know its nodes all the same: what comes of it the checks say.
 	g.Go(func() error { return w.noted(gctx, w.env.WaitSpeakers(gctx)) })
 	g.Go(func() error { return w.placeBackends(gctx) })

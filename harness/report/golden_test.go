@@ -56,16 +56,24 @@ func TestGolden(t *testing.T) {
 // What was left out by choice would be columns of one word; why is said once below them.
 func TestPhasesLeftOutHaveNoColumn(t *testing.T) {
 	m := matrixOf(suiteOf("kube-proxy-iptables-metallb-l2", judge.ResultPassed))
-	left := judge.Cell{
-		Phase: "mutation/udp-dropped", Check: "udp-echo", Result: judge.ResultSkipped,
-		Verdict: judge.Verdict{Outcome: judge.Skipped, Message: "left out: only no-l2-advertisement was asked for"},
+	skipped := func(phase, check, code, message string) judge.Cell {
+		return judge.Cell{
+			Phase: phase, Check: check, Result: judge.ResultSkipped,
+			Verdict: judge.Verdict{Outcome: judge.Skipped, Code: code, Message: message},
+		}
 	}
-	m.Suites[0].Cells = append(m.Suites[0].Cells, left)
+	m.Suites[0].Cells = append(m.Suites[0].Cells,
+		skipped("mutation/udp-dropped", "udp-echo", judge.CodeLeftOut, "udp-dropped was not asked for"),
+		skipped("restored/udp-dropped", "udp-echo", judge.CodeLeftOut, "udp-dropped was not asked for"),
+		skipped("mutation/proxy-arp", "single-responder", judge.CodeLeftOut, "proxy-arp was not asked for"),
+		skipped("mutation/ip-forward-off", "forwarding-enabled", "not-run", "the fault was not applied"))
 	for _, write := range []func(io.Writer, report.Matrix) error{report.WriteText, report.WriteMarkdown} {
 		var b bytes.Buffer
 		require.NoError(t, write(&b, m))
 		require.Equal(t, 1, strings.Count(b.String(), "mutation/udp-dropped"), b.String())
-		require.Contains(t, b.String(), left.Verdict.Message)
+		require.Contains(t, b.String(), "udp-dropped was not asked for")
+		require.Contains(t, b.String(), "proxy-arp was not asked for", "each is named")
+		require.Equal(t, 2, strings.Count(b.String(), "mutation/ip-forward-off"), "what was asked for and did not run has its column")
 	}
 }
 

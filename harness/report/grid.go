@@ -32,23 +32,23 @@ type gridRow struct {
 }
 
 // newGrid arranges a matrix: columns as they ran, rows as the catalogue has them. A known-bad
-// phase that was left out has no column: the reasons below the matrix say that it was.
+// phase that nobody asked for has no column: the reasons below the matrix name it.
 func newGrid(m Matrix) grid {
 	var g grid
 	type at struct {
 		suite int
 		phase string
 	}
-	ran := map[at]bool{}
+	asked := map[at]bool{}
 	eachCell(m, func(i int, _ Suite, c judge.Cell) {
 		k := at{i, phaseOf(c)}
-		ran[k] = ran[k] || c.Result != judge.ResultSkipped || k.phase == journal.PhaseBaseline
+		asked[k] = asked[k] || c.Result != judge.ResultSkipped || c.Verdict.Code != judge.CodeLeftOut || k.phase == journal.PhaseBaseline
 	})
 	columns, rows := map[at]int{}, map[string]int{}
 	known := places()
 	eachCell(m, func(i int, s Suite, c judge.Cell) {
 		k := at{i, phaseOf(c)}
-		if !ran[k] {
+		if !asked[k] {
 			return
 		}
 		if _, ok := columns[k]; !ok {
@@ -68,7 +68,7 @@ func newGrid(m Matrix) grid {
 		g.rows[i].words = make([]string, len(g.columns))
 	}
 	eachCell(m, func(i int, _ Suite, c judge.Cell) {
-		if !ran[at{i, phaseOf(c)}] {
+		if !asked[at{i, phaseOf(c)}] {
 			return
 		}
 		word := &g.rows[rows[c.Check]].words[columns[at{i, phaseOf(c)}]]

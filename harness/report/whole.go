@@ -34,7 +34,7 @@ func (s Suite) AllCells() []judge.Cell {
 	case s.Unsupported:
 		v.Outcome, v.Code = judge.Unsupported, "unsupported"
 	case s.Skipped:
-		v.Outcome, v.Code = judge.Skipped, "skipped"
+		v.Outcome, v.Code = judge.Skipped, judge.CodeLeftOut
 	}
 	cell := judge.Cell{
 		Scenario: s.Scenario, Phase: journal.PhaseBaseline,

@@ -73,19 +73,13 @@ func (r *execution) inGuest(ctx context.Context, sc *scenario.Scenario, dir stri
 		return err
 	}
 	incoming := filepath.Join(logs, "incoming")
-	args := []string{"run", "--file", name + ".yaml", "--provider", scenario.ProviderNetns}
-	if own := r.Mutations.Of(sc); own.None {
-		args = append(args, "--skip-mutations")
-	} else if len(own.Only) > 0 {
-		args = append(args, "--mutations", strings.Join(own.Only, ","))
-	}
 	set := artifact.Set{Kubernetes: sc.Spec.Cluster.Kubernetes, Components: map[string]string{}}
 	for _, comp := range sc.Spec.Components {
 		set.Components[comp.Name] = comp.Version
 	}
 	told := &lines{each: func(line string) { r.note("%s: in the guest: %s", name, line) }}
 	report, err := vm.Run(ctx, vm.Options{
-		Args: args, Allowance: guestAllowance, Store: r.store, Program: r.Program, Sets: []artifact.Set{set},
+		Args: guestArgs(sc, r.Mutations), Allowance: guestAllowance, Store: r.store, Program: r.Program, Sets: []artifact.Set{set},
 		Files: map[string]string{name + ".yaml": spec}, Dir: logs, Results: incoming, Suits: suits(ctx, sc),
 		Note: func(text string) { r.note("%s: %s", name, text) },
 		Output: func(stream string, data []byte) {
@@ -103,6 +97,19 @@ func (r *execution) inGuest(ctx context.Context, sc *scenario.Scenario, dir stri
 	}
 	r.timing("guest for "+name, began)
 	return err
+}
+
+// guestArgs is the command that runs a scenario in a guest: with those of the mutations that
+// were asked for which it has.
+func guestArgs(sc *scenario.Scenario, chosen plan.Mutations) []string {
+	args := []string{"run", "--file", sc.Metadata.Name + ".yaml", "--provider", scenario.ProviderNetns}
+	switch own := chosen.Of(sc); {
+	case own.None:
+		args = append(args, "--skip-mutations")
+	case len(own.Only) > 0:
+		args = append(args, "--mutations", strings.Join(own.Only, ","))
+	}
+	return args
 }
 
 // ranIn says what a guest's report leaves to say: how a scenario went is in its journal.

@@ -8,11 +8,13 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"testing"
 
 	"github.com/stretchr/testify/require"
 
 	"github.com/lbmatrix/lbmatrix/harness/journal"
+	"github.com/lbmatrix/lbmatrix/harness/plan"
 	"github.com/lbmatrix/lbmatrix/harness/report"
 	"github.com/lbmatrix/lbmatrix/harness/scenario"
 	"github.com/lbmatrix/lbmatrix/scenarios"
@@ -94,4 +96,23 @@ func TestLines(t *testing.T) {
 		l.write([]byte(p))
 	}
 	require.Equal(t, []string{"1.0s  one", "2.0s  two"}, got)
+}
+
+func TestGuestIsToldItsOwnMutations(t *testing.T) {
+	sc := &scenario.Scenario{Metadata: scenario.Metadata{Name: "x"}, Spec: scenario.Spec{Mutations: []scenario.Mutation{{Name: "a"}, {Name: "b"}}}}
+	plain := []string{"run", "--file", "x.yaml", "--provider", "netns"}
+	for name, c := range map[string]struct {
+		chosen plan.Mutations
+		want   []string
+	}{
+		"all":              {},
+		"none":             {plan.Mutations{None: true}, []string{"--skip-mutations"}},
+		"some":             {plan.Mutations{Only: []string{"b", "c", "a"}}, []string{"--mutations", "a,b"}},
+		"those it has not": {plan.Mutations{Only: []string{"c"}}, []string{"--skip-mutations"}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			require.Equal(t, append(slices.Clone(plain), c.want...), guestArgs(sc, c.chosen))
+			require.Equal(t, c.chosen.Of(sc), (&execution{Options: Options{Mutations: c.chosen}}).config(sc, "").Mutations)
+		})
+	}
 }

@@ -173,7 +173,7 @@ const servicesScript = `until curl -sSk -o /dev/null --max-time "$2" "$1"; do sl
 // Service address works, on every node. kube-proxy calls itself healthy before that.
 func (c *Cluster) WaitReady(ctx context.Context) error {
 	if err := c.finishing.wait(ctx); err != nil {
-		return err
+		return fmt.Errorf("finish cluster %s: %w", c.o.Name, err)
 	}
 	defer c.took(stepServices, time.Now(), stepNodes, stepAPI)
 	url := "https://" + netip.AddrPortFrom(c.layout.service(1), 443).String() + "/livez"
@@ -244,7 +244,7 @@ func (c *Cluster) WaitGone(context.Context) error {
 // Keep makes the cluster outlive this process. Nobody stands in for its kubelets then:
 // what runs goes on, and a program that ends is not started again.
 func (c *Cluster) Keep(ctx context.Context) error {
-	c.finishing.end()
+	c.finishing.settle(ctx)
 	c.agent.Stop()
 	c.mu.Lock()
 	machines := c.machines
@@ -259,6 +259,9 @@ func (c *Cluster) Keep(ctx context.Context) error {
 
 // Reach says how a person uses a cluster that was kept.
 func (c *Cluster) Reach() string {
+	if len(c.nodes) == 0 {
+		return "its machines were not all made"
+	}
 	return fmt.Sprintf("%s %s --kubeconfig %s --server https://%s get svc -A",
 		strings.Join(c.nodes[0].enter(), " "), c.o.Programs[programKubectl], c.o.path("kubeconfig"), c.apiServer())
 }

@@ -11,11 +11,13 @@ import (
 	"time"
 
 	"golang.org/x/sync/errgroup"
+
+	"github.com/lbmatrix/lbmatrix/harness/pace"
 )
 
 // Create brings the cluster up: its API server takes objects and its nodes are registered.
-// Pods, kube-proxy's first, run when the API server has made its roles, which WaitReady
-// waits for.
+// kube-proxy is installed, and programs of pods start, when the API server has made its roles,
+// which WaitReady waits for; that goes on when ctx ends after Create, until Delete or Keep.
 //
 // Once anything was made the returned Cluster is not nil, also beside an error: Collect
 // and Delete work on what there is.
@@ -79,7 +81,7 @@ func (c *Cluster) bringUp(ctx context.Context) error {
 // finish begins what needs the API server's roles, beside what does not. began is when the
 // API server was started.
 func (c *Cluster) finish(ctx context.Context, began time.Time) {
-	ctx, stop := context.WithCancel(ctx)
+	ctx, stop := context.WithCancel(context.WithoutCancel(ctx))
 	f := &finishing{stop: stop, roles: make(chan struct{}), done: make(chan struct{})}
 	c.finishing = f
 	go func() {
@@ -110,6 +112,21 @@ func (f *finishing) wait(ctx context.Context) error {
 		return context.Cause(ctx)
 	}
 }
+
+// settle waits for the end of it, for as long as it may take where all is well, and ends it
+// otherwise. Nil is fine.
+func (f *finishing) settle(ctx context.Context) {
+	if f == nil {
+		return
+	}
+	limited, cancel := context.WithTimeout(ctx, pace.Scale(ctx, settleWait))
+	defer cancel()
+	_ = f.wait(limited) // whoever needs what it makes has been told
+	f.end()
+}
+
+// settleWait is what the API server's roles may take: some two seconds.
+const settleWait = 10 * time.Second
 
 // end ends it early. Nil is fine.
 func (f *finishing) end() {

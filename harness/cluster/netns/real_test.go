@@ -96,3 +96,20 @@ func TestClusterComesUpAndGoes(t *testing.T) {
 		require.Fail(t, "nobody told of the end of the API server")
 	}
 }
+
+// Whoever gives up right after Create leaves nothing either.
+func TestClusterGoesBeforeItIsReady(t *testing.T) {
+	sc, err := scenarios.Get("kube-proxy-iptables-metallb-l2", scenario.Options{})
+	require.NoError(t, err)
+	found := programs(t, sc)
+	l, err := ledger.Open(t.TempDir(), "x")
+	require.NoError(t, err)
+	c, err := Create(t.Context(), Options{
+		Name: "lbm-brief", Scenario: sc, Programs: found, Ledger: l, Dir: t.TempDir(), Log: os.Stderr,
+		Progress: func(s string) { t.Log(s) }, Crashed: func(s string) { t.Error(s) },
+	})
+	require.NoError(t, err)
+	require.NoError(t, c.Delete(t.Context()))
+	require.NoError(t, c.WaitGone(t.Context()))
+	require.NoError(t, l.Close(false))
+}
