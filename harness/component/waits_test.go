@@ -48,6 +48,11 @@ func TestWaitDeploymentSaysWhyPodsAreNotReady(t *testing.T) {
 		c := fake.NewClientset(d, p)
 		err := component.WaitDeployment(t.Context(), c, "n", "d", nil)
 		require.EqualError(t, err, "wait for Deployment d to be ready: not within 2m0s; last seen: 1 of 2 pods ready (d-1 ErrImageNeverPull)")
+		many := []runtime.Object{d, p}
+		for i := range 100 {
+			many = append(many, &corev1.Node{ObjectMeta: metav1.ObjectMeta{Name: fmt.Sprint("node-", i)}})
+		}
+		require.ErrorContains(t, component.WaitDeployment(t.Context(), fake.NewClientset(many...), "n", "d", nil), "not within 5m20s", "of a large cluster")
 
 		ready := d.DeepCopy()
 		ready.Status.ReadyReplicas = 2

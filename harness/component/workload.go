@@ -17,8 +17,22 @@ import (
 	"github.com/lbmatrix/lbmatrix/harness/cluster/await"
 )
 
-// startWait bounds the start of pods whose images are on the nodes already.
-const startWait = 2 * time.Minute
+// startWait bounds the start of pods whose images are on the nodes already, and startEach is
+// what each node adds: of a hundred on two cores, half had their kube-proxy after a minute.
+const (
+	startWait = 2 * time.Minute
+	startEach = 2 * time.Second
+)
+
+// startWithin is the bound for a cluster of so many nodes. Where they cannot be counted it is
+// that for few: the wait itself will say what is wrong.
+func startWithin(ctx context.Context, c kubernetes.Interface) time.Duration {
+	nodes, err := c.CoreV1().Nodes().List(ctx, metav1.ListOptions{})
+	if err != nil {
+		return startWait
+	}
+	return startWait + time.Duration(len(nodes.Items))*startEach
+}
 
 // WaitDeployment waits until every replica of a Deployment is updated and ready.
 func WaitDeployment(ctx context.Context, c kubernetes.Interface, namespace, name string, progress func(string)) error {
@@ -63,7 +77,7 @@ type workload struct {
 func waitPods(ctx context.Context, c kubernetes.Interface, namespace, what string, progress func(string),
 	look func(context.Context) (workload, error),
 ) error {
-	w := await.Wait{For: what + " to be ready", Within: startWait}
+	w := await.Wait{For: what + " to be ready", Within: startWithin(ctx, c)}
 	if progress != nil {
 		w.Changed = func(s string) { progress(what + ": " + s) }
 	}

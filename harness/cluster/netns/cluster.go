@@ -158,8 +158,12 @@ func (c *Cluster) crashed(pod string, err error) {
 	c.o.Crashed(fmt.Sprintf("pod %s crashed and is started again: %v", pod, err))
 }
 
-// readyWait bounds the start of kube-proxy: it takes some seconds.
-const readyWait = time.Minute
+// readyWait bounds the start of kube-proxy, which takes some seconds, and readyEach is what each
+// node adds: of a hundred on two cores, half had theirs after a minute.
+const (
+	readyWait = time.Minute
+	readyEach = 2 * time.Second
+)
 
 // tryWait is how long one try may take.
 const tryWait = 300 * time.Millisecond
@@ -177,9 +181,10 @@ func (c *Cluster) WaitReady(ctx context.Context) error {
 	}
 	defer c.took(stepServices, time.Now(), stepNodes, stepAPI)
 	url := "https://" + netip.AddrPortFrom(c.layout.service(1), 443).String() + "/livez"
+	within := readyWait + time.Duration(len(c.nodes))*readyEach
 	g, ctx := errgroup.WithContext(ctx)
 	g.Go(func() error {
-		w := await.Wait{For: "kube-proxy to be ready on every node", Within: readyWait, Every: pollFast}
+		w := await.Wait{For: "kube-proxy to be ready on every node", Within: within, Every: pollFast}
 		return await.Until(ctx, w, func(ctx context.Context) (bool, string, error) {
 			if err := c.controlPlaneDied(); err != nil {
 				return false, "", await.Fatal(err)
@@ -193,7 +198,7 @@ func (c *Cluster) WaitReady(ctx context.Context) error {
 	})
 	for _, n := range c.nodes {
 		g.Go(func() error {
-			limit := pace.Scale(ctx, readyWait)
+			limit := pace.Scale(ctx, within)
 			ctx, cancel := context.WithTimeoutCause(ctx, limit, fmt.Errorf("they did not within %s", limit))
 			defer cancel()
 			if err := n.Run(ctx, cluster.Command{Path: "sh", Args: []string{"-c", servicesScript, "sh", url, seconds(ctx, tryWait), seconds(ctx, tryPause)}}); err != nil {
