@@ -174,11 +174,7 @@ func (a *app) guestCargo(args []string) (cargo, error) {
 		if !runner.GuestCanRun(sc) {
 			continue // it will say there that it needs a kubelet
 		}
-		set := artifact.Set{Kubernetes: sc.Spec.Cluster.Kubernetes, Components: map[string]string{}}
-		for _, comp := range sc.Spec.Components {
-			set.Components[comp.Name] = comp.Version
-		}
-		c.sets = append(c.sets, set)
+		c.sets = append(c.sets, runner.SetOf(sc))
 	}
 	return c, nil
 }

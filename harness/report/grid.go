@@ -68,10 +68,11 @@ func newGrid(m Matrix) grid {
 		g.rows[i].words = make([]string, len(g.columns))
 	}
 	eachCell(m, func(i int, _ Suite, c judge.Cell) {
-		if !asked[at{i, phaseOf(c)}] {
+		column, ok := columns[at{i, phaseOf(c)}]
+		if !ok {
 			return
 		}
-		word := &g.rows[rows[c.Check]].words[columns[at{i, phaseOf(c)}]]
+		word := &g.rows[rows[c.Check]].words[column]
 		if *word != "" {
 			*word += "/" // the same check twice in a phase: both show
 		}

@@ -73,13 +73,9 @@ func (r *execution) inGuest(ctx context.Context, sc *scenario.Scenario, dir stri
 		return err
 	}
 	incoming := filepath.Join(logs, "incoming")
-	set := artifact.Set{Kubernetes: sc.Spec.Cluster.Kubernetes, Components: map[string]string{}}
-	for _, comp := range sc.Spec.Components {
-		set.Components[comp.Name] = comp.Version
-	}
 	told := &lines{each: func(line string) { r.note("%s: in the guest: %s", name, line) }}
 	report, err := vm.Run(ctx, vm.Options{
-		Args: guestArgs(sc, r.Mutations), Allowance: guestAllowance, Store: r.store, Program: r.Program, Sets: []artifact.Set{set},
+		Args: guestArgs(sc, r.Mutations), Allowance: guestAllowance, Store: r.store, Program: r.Program, Sets: []artifact.Set{SetOf(sc)},
 		Files: map[string]string{name + ".yaml": spec}, Dir: logs, Results: incoming, Suits: suits(ctx, sc),
 		Note: func(text string) { r.note("%s: %s", name, text) },
 		Output: func(stream string, data []byte) {

@@ -18,6 +18,20 @@ import (
 	"github.com/lbmatrix/lbmatrix/scenarios"
 )
 
+// realOptions are those of a real cluster with a ledger of its own, or the reason to skip.
+func realOptions(t *testing.T, name string, crashed func(string)) Options {
+	t.Helper()
+	sc, err := scenarios.Get("kube-proxy-iptables-metallb-l2", scenario.Options{})
+	require.NoError(t, err)
+	found := programs(t, sc)
+	l, err := ledger.Open(t.TempDir(), "x")
+	require.NoError(t, err)
+	return Options{
+		Name: name, Scenario: sc, Programs: found, Ledger: l, Dir: t.TempDir(), Log: os.Stderr,
+		Progress: func(s string) { t.Log(s) }, Crashed: crashed,
+	}
+}
+
 // programs are those of a scenario, or the reason to skip.
 func programs(t *testing.T, sc *scenario.Scenario) map[string]string {
 	t.Helper()
@@ -44,26 +58,19 @@ func programs(t *testing.T, sc *scenario.Scenario) map[string]string {
 }
 
 func TestClusterComesUpAndGoes(t *testing.T) {
-	sc, err := scenarios.Get("kube-proxy-iptables-metallb-l2", scenario.Options{})
-	require.NoError(t, err)
-	found := programs(t, sc)
-	l, err := ledger.Open(t.TempDir(), "x")
-	require.NoError(t, err)
+	crashes := make(chan string, 10)
+	o := realOptions(t, "lbm-test", func(s string) { crashes <- s })
 	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 	defer cancel()
 	begin := time.Now()
-	crashes := make(chan string, 10)
-	c, err := Create(ctx, Options{
-		Name: "lbm-test", Scenario: sc, Programs: found, Ledger: l, Dir: t.TempDir(), Log: os.Stderr,
-		Progress: func(s string) { t.Log(s) }, Crashed: func(s string) { crashes <- s },
-	})
+	c, err := Create(ctx, o)
 	if c != nil {
 		t.Cleanup(func() {
 			begin := time.Now()
 			require.NoError(t, c.Delete(context.WithoutCancel(ctx)))
 			t.Logf("deleted after %dms", time.Since(begin).Milliseconds())
 			require.NoError(t, c.WaitGone(ctx))
-			require.NoError(t, l.Close(false))
+			require.NoError(t, o.Ledger.Close(false))
 		})
 	}
 	require.NoError(t, err)
@@ -99,17 +106,10 @@ func TestClusterComesUpAndGoes(t *testing.T) {
 
 // Whoever gives up right after Create leaves nothing either.
 func TestClusterGoesBeforeItIsReady(t *testing.T) {
-	sc, err := scenarios.Get("kube-proxy-iptables-metallb-l2", scenario.Options{})
-	require.NoError(t, err)
-	found := programs(t, sc)
-	l, err := ledger.Open(t.TempDir(), "x")
-	require.NoError(t, err)
-	c, err := Create(t.Context(), Options{
-		Name: "lbm-brief", Scenario: sc, Programs: found, Ledger: l, Dir: t.TempDir(), Log: os.Stderr,
-		Progress: func(s string) { t.Log(s) }, Crashed: func(s string) { t.Error(s) },
-	})
+	o := realOptions(t, "lbm-brief", func(s string) { t.Error(s) })
+	c, err := Create(t.Context(), o)
 	require.NoError(t, err)
 	require.NoError(t, c.Delete(t.Context()))
 	require.NoError(t, c.WaitGone(t.Context()))
-	require.NoError(t, l.Close(false))
+	require.NoError(t, o.Ledger.Close(false))
 }

@@ -18,7 +18,7 @@ import (
 // serveTCP greets each connection with its identity line and then echoes, until
 // the peer closes its side.
 func (b *backend) serveTCP(ctx context.Context) error {
-	defer closing(ctx, b.config.TCP)()
+	defer onEnd(ctx, func() { _ = b.config.TCP.Close() })()
 	var open sync.WaitGroup
 	defer open.Wait()
 	for {
@@ -33,7 +33,7 @@ func (b *backend) serveTCP(ctx context.Context) error {
 		b.tcp.Add(1)
 		open.Go(func() {
 			defer conn.Close()
-			defer closing(ctx, conn)()
+			defer onEnd(ctx, func() { _ = conn.Close() })()
 			if _, err := conn.Write(line(b.identity("tcp", conn.RemoteAddr(), conn.LocalAddr()))); err != nil {
 				return
 			}
@@ -42,17 +42,17 @@ func (b *backend) serveTCP(ctx context.Context) error {
 	}
 }
 
-// closing closes c when ctx ends. What it returns takes that back, or waits for a Close that
-// has begun: whoever waits in Accept is let go before the port is free.
-func closing(ctx context.Context, c io.Closer) (done func()) {
-	closed := make(chan struct{})
+// onEnd has stop called when ctx ends. What it returns takes that back, or waits for a stop
+// that has begun: whoever waits in Accept is let go before the port is free.
+func onEnd(ctx context.Context, stop func()) (done func()) {
+	stopped := make(chan struct{})
 	release := context.AfterFunc(ctx, func() {
-		defer close(closed)
-		_ = c.Close()
+		defer close(stopped)
+		stop()
 	})
 	return func() {
 		if !release() {
-			<-closed
+			<-stopped
 		}
 	}
 }
@@ -66,7 +66,7 @@ func exhausted(err error) bool {
 // other with the identity and the length received, so that what a path does to a payload
 // is seen in both directions or in one.
 func (b *backend) serveUDP(ctx context.Context) error {
-	defer closing(ctx, b.config.UDP)()
+	defer onEnd(ctx, func() { _ = b.config.UDP.Close() })()
 	buffer := make([]byte, 64<<10)
 	for {
 		n, peer, err := b.config.UDP.ReadFrom(buffer)

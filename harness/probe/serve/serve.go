@@ -160,9 +160,7 @@ func (b *backend) identity(protocol string, peer, local net.Addr) probe.Identity
 
 func (b *backend) serveHTTP(ctx context.Context) error {
 	server := &http.Server{Handler: b.handler(), ReadHeaderTimeout: 10 * time.Second}
-	stopped := make(chan struct{})
-	release := context.AfterFunc(ctx, func() {
-		defer close(stopped)
+	done := onEnd(ctx, func() {
 		grace, cancel := context.WithTimeout(context.WithoutCancel(ctx), b.config.Grace)
 		defer cancel()
 		if server.Shutdown(grace) != nil {
@@ -170,9 +168,7 @@ func (b *backend) serveHTTP(ctx context.Context) error {
 		}
 	})
 	err := server.Serve(b.config.HTTP)
-	if !release() {
-		<-stopped
-	}
+	done()
 	if errors.Is(err, http.ErrServerClosed) {
 		return nil
 	}
