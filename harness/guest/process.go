@@ -69,7 +69,7 @@ func (o Options) run(ctx context.Context, m machine) error {
 func (o Options) record(pid int) (forget func() error, err error) {
 	nothing := func() error { return nil }
 	entry, err := ledger.ProcessEntry("qemu of a guest", pid)
-	if errors.Is(err, os.ErrNotExist) {
+	if errors.Is(err, os.ErrProcessDone) {
 		return nothing, nil // it has ended already: its end says why
 	}
 	if err == nil {

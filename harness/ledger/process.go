@@ -8,6 +8,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"os"
 	"strconv"
 	"syscall"
@@ -19,7 +20,8 @@ const gracePeriod = 2 * time.Second
 
 // ProcessEntry describes a running process. It is the one kind that is recorded
 // after it was made, for its pid is not known before; whoever starts one also sees
-// to it that the process ends with its parent.
+// to it that the process ends with its parent. The error is [os.ErrProcessDone] where it
+// has ended and was waited for.
 func ProcessEntry(name string, pid int) (Entry, error) {
 	start, err := StartTime(pid)
 	if err != nil {
@@ -36,23 +38,42 @@ func StartTime(pid int) (uint64, error) {
 
 // stat reads a process' state letter and start time.
 func stat(pid int) (state byte, start uint64, err error) {
-	data, err := os.ReadFile("/proc/" + strconv.Itoa(pid) + "/stat")
+	f, err := os.Open("/proc/" + strconv.Itoa(pid) + "/stat")
 	if err != nil {
-		return 0, 0, err
+		return 0, 0, gone(err)
+	}
+	defer f.Close()
+	return readStat(f)
+}
+
+// gone is err, or [os.ErrProcessDone] with it where that means that there is no such
+// process any more: opening its file fails with ENOENT, and reading it with ESRCH where it
+// ended in between.
+func gone(err error) error {
+	if errors.Is(err, os.ErrNotExist) || errors.Is(err, syscall.ESRCH) {
+		return fmt.Errorf("%w: %w", os.ErrProcessDone, err)
+	}
+	return err
+}
+
+func readStat(f *os.File) (state byte, start uint64, err error) {
+	data, err := io.ReadAll(f)
+	if err != nil {
+		return 0, 0, gone(err)
 	}
 	// The command name stands in parentheses and may hold spaces and parentheses of
 	// its own: fields are counted from the last one.
 	i := bytes.LastIndexByte(data, ')')
 	if i < 0 {
-		return 0, 0, fmt.Errorf("read /proc/%d/stat: no command name", pid)
+		return 0, 0, fmt.Errorf("read %s: no command name", f.Name())
 	}
 	fields := bytes.Fields(data[i+1:])
 	if len(fields) < 20 {
-		return 0, 0, fmt.Errorf("read /proc/%d/stat: %d fields", pid, len(fields))
+		return 0, 0, fmt.Errorf("read %s: %d fields", f.Name(), len(fields))
 	}
 	start, err = strconv.ParseUint(string(fields[19]), 10, 64)
 	if err != nil {
-		return 0, 0, fmt.Errorf("read /proc/%d/stat: %w", pid, err)
+		return 0, 0, fmt.Errorf("read %s: %w", f.Name(), err)
 	}
 	return fields[0][0], start, nil
 }
