@@ -168,6 +168,9 @@ const (
 // tryWait is how long one try may take.
 const tryWait = 300 * time.Millisecond
 
+// askAtOnce is how many nodes are asked at once whether their Services work.
+const askAtOnce = 8
+
 // servicesScript asks for the API server's Service until it answers, anything. Each try
 // is a connection of its own: a SYN that was sent before the rules were there goes past
 // them however often it is repeated.
@@ -180,28 +183,31 @@ func (c *Cluster) WaitReady(ctx context.Context) error {
 		return fmt.Errorf("finish cluster %s: %w", c.o.Name, err)
 	}
 	defer c.took(stepServices, time.Now(), stepNodes, stepAPI)
-	url := "https://" + netip.AddrPortFrom(c.layout.service(1), 443).String() + "/livez"
 	within := readyWait + time.Duration(len(c.nodes))*readyEach
-	g, ctx := errgroup.WithContext(ctx)
-	g.Go(func() error {
-		w := await.Wait{For: "kube-proxy to be ready on every node", Within: within, Every: pollFast}
-		return await.Until(ctx, w, func(ctx context.Context) (bool, string, error) {
-			if err := c.controlPlaneDied(); err != nil {
-				return false, "", await.Fatal(err)
-			}
-			d, err := c.kube.AppsV1().DaemonSets(metav1.NamespaceSystem).Get(ctx, programProxy, metav1.GetOptions{})
-			if err != nil {
-				return false, "", err
-			}
-			return int(d.Status.NumberReady) == len(c.nodes), fmt.Sprintf("%d of %d", d.Status.NumberReady, len(c.nodes)), c.agent.Err()
-		})
+	w := await.Wait{For: "kube-proxy to be ready on every node", Within: within, Every: pollFast}
+	err := await.Until(ctx, w, func(ctx context.Context) (bool, string, error) {
+		if err := c.controlPlaneDied(); err != nil {
+			return false, "", await.Fatal(err)
+		}
+		d, err := c.kube.AppsV1().DaemonSets(metav1.NamespaceSystem).Get(ctx, programProxy, metav1.GetOptions{})
+		if err != nil {
+			return false, "", err
+		}
+		return int(d.Status.NumberReady) == len(c.nodes), fmt.Sprintf("%d of %d", d.Status.NumberReady, len(c.nodes)), c.agent.Err()
 	})
+	if err != nil {
+		return err
+	}
+	// Not beside kube-proxy's start: a process a try on each node takes the processors from it.
+	url := "https://" + netip.AddrPortFrom(c.layout.service(1), 443).String() + "/livez"
+	limit := pace.Scale(ctx, within)
+	limited, cancel := context.WithTimeoutCause(ctx, limit, fmt.Errorf("they did not within %s", limit))
+	defer cancel()
+	g, limited := errgroup.WithContext(limited)
+	g.SetLimit(askAtOnce)
 	for _, n := range c.nodes {
 		g.Go(func() error {
-			limit := pace.Scale(ctx, within)
-			ctx, cancel := context.WithTimeoutCause(ctx, limit, fmt.Errorf("they did not within %s", limit))
-			defer cancel()
-			if err := n.Run(ctx, cluster.Command{Path: "sh", Args: []string{"-c", servicesScript, "sh", url, seconds(ctx, tryWait), seconds(ctx, tryPause)}}); err != nil {
+			if err := n.Run(limited, cluster.Command{Path: "sh", Args: []string{"-c", servicesScript, "sh", url, seconds(limited, tryWait), seconds(limited, tryPause)}}); err != nil {
 				return fmt.Errorf("wait for Services to work on %s: %w", n.name, err)
 			}
 			return nil

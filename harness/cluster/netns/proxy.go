@@ -6,6 +6,7 @@ package netns
 import (
 	"context"
 	"fmt"
+	goruntime "runtime"
 	"strings"
 	"time"
 
@@ -22,6 +23,9 @@ import (
 const (
 	proxyConfigDir = "/var/lib/kube-proxy"
 	proxyHealth    = 10256
+	// startsPerCPU is how many programs start at a time on each processor: they also wait,
+	// for the API server and for each other, and a small cluster starts all at once.
+	startsPerCPU = 4
 )
 
 // installProxy makes the objects by which kubeadm runs kube-proxy: a service account
@@ -50,7 +54,7 @@ func (c *Cluster) installProxy(ctx context.Context) error {
 			Template: corev1.PodTemplateSpec{
 				ObjectMeta: metav1.ObjectMeta{Labels: meta.Labels},
 				Spec: corev1.PodSpec{
-					HostNetwork: true, ServiceAccountName: programProxy, Containers: []corev1.Container{container},
+					HostNetwork: true, PriorityClassName: "system-node-critical", ServiceAccountName: programProxy, Containers: []corev1.Container{container},
 					Tolerations: []corev1.Toleration{{Operator: corev1.TolerationOpExists}},
 					Volumes: []corev1.Volume{{Name: programProxy, VolumeSource: corev1.VolumeSource{
 						ConfigMap: &corev1.ConfigMapVolumeSource{LocalObjectReference: corev1.LocalObjectReference{Name: programProxy}},
@@ -124,7 +128,7 @@ func (c *Cluster) standIn(ctx context.Context, k *keys) error {
 	c.runtime = &runtime{c: c, places: map[string]*machine{}, given: map[string]int{}}
 	o := standin.Options{
 		Client: c.kube, Runtime: c.runtime,
-		APIServer: c.apiServer(), CA: k.ca, Crashed: c.crashed,
+		APIServer: c.apiServer(), CA: k.ca, Starting: startsPerCPU * goruntime.NumCPU(), Crashed: c.crashed,
 	}
 	for _, n := range c.nodes {
 		o.Nodes = append(o.Nodes, standin.Node{Name: n.name, Addresses: c.layout.addresses(n.offset), ControlPlane: n.ControlPlane()})

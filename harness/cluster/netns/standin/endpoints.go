@@ -12,6 +12,7 @@ import (
 
 	corev1 "k8s.io/api/core/v1"
 	discoveryv1 "k8s.io/api/discovery/v1"
+	"k8s.io/apimachinery/pkg/api/equality"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/labels"
@@ -28,19 +29,49 @@ func (a *Agent) endpoints(ctx context.Context) error {
 	if err != nil {
 		return fmt.Errorf("list Services: %w", err)
 	}
-	pods := a.known()
-	sort.Slice(pods, func(i, j int) bool { return pods[i].key() < pods[j].key() })
+	choose := a.chooser()
 	for _, s := range services {
 		if len(s.Spec.Selector) == 0 {
 			continue
 		}
+		chosen := choose(s)
 		for _, family := range families(s) {
-			if err := a.endpointsOf(ctx, s, family, pods); err != nil {
+			if err := a.endpointsOf(ctx, s, family, chosen); err != nil {
 				return err
 			}
 		}
 	}
 	return nil
+}
+
+// chooser chooses the running pods of Services, in an order that does not change. Many
+// Services with one selector, which is what a thousand of them are, are one search.
+func (a *Agent) chooser() func(*corev1.Service) []*corev1.Pod {
+	running := map[string][]*corev1.Pod{} // by namespace
+	for _, p := range a.known() {
+		if obj, ok := p.running(); ok {
+			running[obj.Namespace] = append(running[obj.Namespace], obj)
+		}
+	}
+	for _, pods := range running {
+		sort.Slice(pods, func(i, j int) bool { return pods[i].Name < pods[j].Name })
+	}
+	type choice struct{ namespace, selector string }
+	made := map[choice][]*corev1.Pod{}
+	return func(s *corev1.Service) []*corev1.Pod {
+		selector := labels.SelectorFromSet(s.Spec.Selector)
+		key := choice{s.Namespace, selector.String()}
+		pods, ok := made[key]
+		if !ok {
+			for _, p := range running[s.Namespace] {
+				if selector.Matches(labels.Set(p.Labels)) {
+					pods = append(pods, p)
+				}
+			}
+			made[key] = pods
+		}
+		return pods
+	}
 }
 
 // families are a Service's. One that the API server has not told its own is of IPv4.
@@ -51,32 +82,34 @@ func families(s *corev1.Service) []corev1.IPFamily {
 	return s.Spec.IPFamilies
 }
 
-func (a *Agent) endpointsOf(ctx context.Context, s *corev1.Service, family corev1.IPFamily, pods []*pod) error {
+func (a *Agent) endpointsOf(ctx context.Context, s *corev1.Service, family corev1.IPFamily, chosen []*corev1.Pod) error {
 	slice := sliceOf(s, family)
-	for _, p := range pods {
-		obj, ok := p.running()
-		if !ok || obj.Namespace != s.Namespace || !labels.SelectorFromSet(s.Spec.Selector).Matches(labels.Set(obj.Labels)) {
-			continue
-		}
-		if address := addressOf(obj, family); address != "" {
-			slice.Endpoints = append(slice.Endpoints, endpoint(obj, address))
-			slice.Ports = ports(s, obj)
+	for _, p := range chosen {
+		if address := addressOf(p, family); address != "" {
+			slice.Endpoints = append(slice.Endpoints, endpoint(p, address))
+			slice.Ports = ports(s, p)
 		}
 	}
 	key := s.Namespace + "/" + slice.Name
-	now := fmt.Sprint(slice.Endpoints, slice.Ports)
-	if a.slices[key] == now || (a.slices[key] == "" && len(slice.Endpoints) == 0) {
+	last, made := a.slices[key]
+	if made && equality.Semantic.DeepEqual(last, slice) {
+		return nil
+	}
+	if !made && len(slice.Endpoints) == 0 {
 		return nil
 	}
 	client := a.o.Client.DiscoveryV1().EndpointSlices(s.Namespace)
-	_, err := client.Create(ctx, slice, metav1.CreateOptions{})
-	if apierrors.IsAlreadyExists(err) {
-		_, err = client.Update(ctx, slice, metav1.UpdateOptions{})
+	write := func() error { _, err := client.Update(ctx, slice, metav1.UpdateOptions{}); return err }
+	var err error
+	if made {
+		err = write()
+	} else if _, err = client.Create(ctx, slice, metav1.CreateOptions{}); apierrors.IsAlreadyExists(err) {
+		err = write() // the answer to an earlier try was lost
 	}
 	if err != nil {
 		return fmt.Errorf("write endpoints of Service %s/%s: %w", s.Namespace, s.Name, err)
 	}
-	a.slices[key] = now
+	a.slices[key] = slice
 	return nil
 }
 

@@ -18,6 +18,8 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	"github.com/lbmatrix/lbmatrix/harness/pace"
 )
 
 const (
@@ -28,6 +30,9 @@ const (
 	restartMost  = 30 * time.Second
 	// tokenFor is how long a pod's token is good, in seconds: nothing renews it.
 	tokenFor = 7 * 24 * 3600
+	// startTurn is the longest that a program which is not ready yet holds up others that
+	// are to start: it may be one of those that it waits for.
+	startTurn = 10 * time.Second
 )
 
 // pod is one pod from its making on.
@@ -156,6 +161,12 @@ func (p *pod) start(ctx context.Context, a *Agent, restarts int32) (<-chan error
 	if err != nil {
 		return nil, err
 	}
+	leave, err := a.starts.enter(ctx, obj.Spec.PriorityClassName == criticalClass)
+	if err != nil {
+		return nil, err
+	}
+	defer leave()
+	defer time.AfterFunc(pace.Scale(ctx, startTurn), leave).Stop()
 	ended, err := a.o.Runtime.Start(ctx, c)
 	if err != nil {
 		return nil, err

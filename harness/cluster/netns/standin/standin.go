@@ -19,6 +19,7 @@ import (
 	"sync"
 	"time"
 
+	discoveryv1 "k8s.io/api/discovery/v1"
 	"k8s.io/client-go/informers"
 	"k8s.io/client-go/kubernetes"
 	appslisters "k8s.io/client-go/listers/apps/v1"
@@ -70,6 +71,9 @@ type Options struct {
 	// APIServer is where pods find the API server, and CA whom they trust there (PEM).
 	APIServer netip.AddrPort
 	CA        []byte
+	// Starting is how many programs may be on their way from start to readiness at a time,
+	// those of priority class system-node-critical first. At least 1.
+	Starting int
 	// Crashed is told when a program ended that should run on; it is started again.
 	Crashed func(pod string, err error)
 }
@@ -81,6 +85,8 @@ type Agent struct {
 	kick chan struct{}
 	wait sync.WaitGroup
 
+	starts *starts
+
 	deployments appslisters.DeploymentLister
 	daemonSets  appslisters.DaemonSetLister
 	services    corelisters.ServiceLister
@@ -88,8 +94,8 @@ type Agent struct {
 	configMaps  corelisters.ConfigMapLister
 
 	mu     sync.Mutex
-	pods   map[string]*pod // by namespace/name
-	slices map[string]string
+	pods   map[string]*pod                       // by namespace/name
+	slices map[string]*discoveryv1.EndpointSlice // as last written, by namespace/name
 	status map[string]string
 	failed error
 }
@@ -103,10 +109,13 @@ func Start(ctx context.Context, o Options) (*Agent, error) {
 	if o.Crashed == nil {
 		o.Crashed = func(string, error) {}
 	}
+	if o.Starting < 1 {
+		return nil, fmt.Errorf("stand in: %d programs may start at a time: none ever would", o.Starting)
+	}
 	running, stop := context.WithCancel(context.WithoutCancel(ctx))
 	a := &Agent{
-		o: o, stop: stop, kick: make(chan struct{}, 1),
-		pods: map[string]*pod{}, slices: map[string]string{}, status: map[string]string{},
+		o: o, stop: stop, kick: make(chan struct{}, 1), starts: newStarts(o.Starting),
+		pods: map[string]*pod{}, slices: map[string]*discoveryv1.EndpointSlice{}, status: map[string]string{},
 	}
 	f := informers.NewSharedInformerFactory(o.Client, 0)
 	a.deployments, a.daemonSets = f.Apps().V1().Deployments().Lister(), f.Apps().V1().DaemonSets().Lister()

@@ -12,6 +12,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/stretchr/testify/require"
@@ -102,7 +103,7 @@ func start(t *testing.T, w *world, crashed func(string, error), objects ...runti
 		return true, &authenticationv1.TokenRequest{Status: authenticationv1.TokenRequestStatus{Token: "a-token"}}, nil
 	})
 	a, err := Start(t.Context(), Options{
-		Client: c, Nodes: nodes(), Runtime: w, APIServer: netip.MustParseAddrPort("192.0.2.1:6443"), CA: []byte("ca"), Crashed: crashed,
+		Client: c, Nodes: nodes(), Runtime: w, APIServer: netip.MustParseAddrPort("192.0.2.1:6443"), CA: []byte("ca"), Starting: 2, Crashed: crashed,
 	})
 	require.NoError(t, err)
 	t.Cleanup(a.Stop)
@@ -358,4 +359,65 @@ func TestEndpointsByFamily(t *testing.T) {
 		return len(got) == len(want) && len(got["both IPv6"]) == 2 && len(got["six IPv6"]) == 2 && len(got["old IPv4"]) == 2 && len(got["both IPv4"]) == 2
 	})
 	require.Equal(t, want, got)
+}
+
+// A Service whose endpoints are as they were is not written again, however often is looked:
+// a thousand Services would take the API server's time from everybody.
+func TestEndpointsAreWrittenWhenTheyChange(t *testing.T) {
+	service := func(name string) *corev1.Service {
+		return &corev1.Service{ObjectMeta: metav1.ObjectMeta{Namespace: "n", Name: name}, Spec: corev1.ServiceSpec{
+			Selector: map[string]string{"app": "echo"},
+			Ports:    []corev1.ServicePort{{Name: "web", Port: 80, Protocol: corev1.ProtocolTCP, TargetPort: intstr.FromString("http")}},
+		}}
+	}
+	ready := func(c *fake.Clientset, name string) func() bool {
+		return func() bool {
+			s, err := c.DiscoveryV1().EndpointSlices("n").Get(t.Context(), name+"-standin-ipv4", metav1.GetOptions{})
+			return err == nil && len(s.Endpoints) == 2 && *s.Endpoints[0].Conditions.Ready && *s.Endpoints[1].Conditions.Ready
+		}
+	}
+	c := start(t, newWorld(), nil, backends("lbprobe", 2), service("first"))
+	eventually(t, "endpoints", ready(c, "first"))
+	c.ClearActions()
+	// When the third has its endpoints, the look that made the second's is over.
+	for _, name := range []string{"second", "third"} {
+		_, err := c.CoreV1().Services("n").Create(t.Context(), service(name), metav1.CreateOptions{})
+		require.NoError(t, err)
+		eventually(t, "endpoints of the "+name, ready(c, name))
+	}
+	var written []string
+	for _, a := range c.Actions() {
+		if o, ok := a.(ktesting.CreateAction); ok && a.GetResource().Resource == "endpointslices" {
+			written = append(written, a.GetVerb()+" "+o.GetObject().(*discoveryv1.EndpointSlice).Name)
+		}
+	}
+	require.Equal(t, []string{"create second-standin-ipv4", "create third-standin-ipv4"}, written)
+}
+
+// No more programs than allowed are on their way to readiness, unless they take so long
+// that others may be what they wait for.
+func TestStartsAreBounded(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld()
+		w.unready = true
+		start(t, w, nil, backends("lbprobe", 5))
+		started := func() int {
+			w.mu.Lock()
+			defer w.mu.Unlock()
+			return len(w.started)
+		}
+		for _, c := range []struct {
+			after time.Duration
+			want  int
+		}{{startTurn / 2, 2}, {startTurn, 4}, {startTurn, 5}} {
+			time.Sleep(c.after)
+			synctest.Wait()
+			require.Equal(t, c.want, started())
+		}
+	})
+}
+
+func TestStartsNeedATurn(t *testing.T) {
+	_, err := Start(t.Context(), Options{Client: fake.NewClientset()})
+	require.EqualError(t, err, "stand in: 0 programs may start at a time: none ever would")
 }
