@@ -4,6 +4,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -33,8 +34,15 @@ baked into node images in the Docker daemon, so that no cluster loads or pulls a
 
 // imageSet is what a command builds: the artifacts of the named scenarios.
 type imageSet struct {
-	from  fromFlags
-	files []string
+	from     fromFlags
+	files    []string
+	provider string // whose clusters; "" is kind
+}
+
+// providerFlag is for commands that concern clusters of both kinds.
+func (s *imageSet) providerFlag(cmd *cobra.Command) {
+	cmd.Flags().StringVar(&s.provider, "provider", scenario.ProviderKind, "for clusters of this provider: kind (node images) or netns (programs)")
+	_ = cmd.RegisterFlagCompletionFunc("provider", fixed(scenario.ProviderKind, scenario.ProviderNetns))
 }
 
 func (s *imageSet) flags(cmd *cobra.Command) {
@@ -44,6 +52,9 @@ func (s *imageSet) flags(cmd *cobra.Command) {
 }
 
 func (s *imageSet) each(ctx context.Context, a *app, names []string, use func(*artifact.Store, *scenario.Scenario, artifact.Set) error) error {
+	if s.provider != "" && s.provider != scenario.ProviderKind && s.provider != scenario.ProviderNetns {
+		return usageError(fmt.Errorf("--provider %s: want %s or %s", s.provider, scenario.ProviderKind, scenario.ProviderNetns))
+	}
 	all, err := choose(runFlags{files: s.files}, names)
 	if err != nil {
 		return err
@@ -56,7 +67,7 @@ func (s *imageSet) each(ctx context.Context, a *app, names []string, use func(*a
 	defer show.done()
 	var sets []artifact.Set
 	for _, sc := range all {
-		sets = append(sets, runner.SetOf(sc))
+		sets = append(sets, runner.SetOf(sc, cmp.Or(s.provider, scenario.ProviderKind)))
 	}
 	source, why, err := artifact.Decide(ctx, from.Options(nil), sets)
 	if err != nil {
@@ -83,7 +94,7 @@ func (a *app) imagesBuild() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:               "build [SCENARIO...]",
 		Short:             "Build or fetch the programs, images and charts that scenarios need (no Docker needed)",
-		Example:           "  lbmatrix images build --source go-module",
+		Example:           "  lbmatrix images build --source go-module\n  lbmatrix images build --provider netns kube-proxy-nftables-metallb-l2",
 		ValidArgsFunction: completeScenarios,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			started := time.Now()
@@ -98,6 +109,7 @@ func (a *app) imagesBuild() *cobra.Command {
 		},
 	}
 	s.flags(cmd)
+	s.providerFlag(cmd)
 	return cmd
 }
 

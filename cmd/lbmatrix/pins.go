@@ -53,6 +53,7 @@ func (a *app) imagesPin() *cobra.Command {
 		Long: `Pin asks what the tags of images and the versions of charts point at now, and adds the digests to the file of pins. From
 then on --source registry takes exactly that, or fails. A pin that is there and differs is changed only with --update.`,
 		Example: `  lbmatrix images pin kube-proxy-iptables-metallb-l2
+  lbmatrix images pin --provider netns kube-proxy-iptables-metallb-l2
   lbmatrix images pin --pins pins.yaml --update`,
 		ValidArgsFunction: completeScenarios,
 		RunE: func(cmd *cobra.Command, args []string) error {
@@ -81,6 +82,7 @@ then on --source registry takes exactly that, or fails. A pin that is there and 
 
 func (s *imageSet) pinFlags(cmd *cobra.Command) {
 	s.flags(cmd)
+	s.providerFlag(cmd)
 	for _, name := range []string{"source", "image", "chart", "set"} {
 		_ = cmd.Flags().MarkHidden(name) // they have no meaning here
 	}

@@ -17,6 +17,7 @@ import (
 	"github.com/lbmatrix/lbmatrix/harness/guest"
 	"github.com/lbmatrix/lbmatrix/harness/report"
 	"github.com/lbmatrix/lbmatrix/harness/runner"
+	"github.com/lbmatrix/lbmatrix/harness/scenario"
 	"github.com/lbmatrix/lbmatrix/harness/vm"
 )
 
@@ -99,6 +100,13 @@ func (a *app) runInGuest(cmd *cobra.Command, f vmFlags, args []string) error {
 	}
 	show := newDisplay(a.stderr)
 	defer show.done()
+	source, why, err := artifact.Decide(cmd.Context(), artifact.Options{Source: source}, cargo.sets)
+	if err != nil {
+		return failed(err)
+	}
+	if why != "" {
+		show.note(why)
+	}
 	store, err := artifact.Open(artifact.Options{Source: source, Progress: show.artifact})
 	if err != nil {
 		return failed(err)
@@ -174,7 +182,7 @@ func (a *app) guestCargo(args []string) (cargo, error) {
 		if !runner.GuestCanRun(sc) {
 			continue // it will say there that it needs a kubelet
 		}
-		c.sets = append(c.sets, runner.SetOf(sc))
+		c.sets = append(c.sets, runner.SetOf(sc, scenario.ProviderNetns))
 	}
 	return c, nil
 }

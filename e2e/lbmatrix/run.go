@@ -54,6 +54,8 @@ type Options struct {
 	Mirrors []string // HOST=TARGET; nil is $LBMATRIX_REGISTRY_MIRROR
 	Pins    string   // file of digests; "" is the user's
 
+	Provider string // auto, kind or netns; "" is auto
+
 	// Results is the folder that run folders are made in; "" is $LBMATRIX_RESULTS, else
 	// results in the package's folder.
 	Results string
@@ -185,7 +187,7 @@ func execute(ctx context.Context, t *testing.T, sc *scenario.Scenario, o Options
 	}
 	m, dir, err := runner.Run(ctx, runner.Options{
 		Scenarios: []*scenario.Scenario{sc}, Named: true, Args: os.Args, Results: results, Keep: plan.KeepNever,
-		From: from, Mutations: o.mutations(), Version: "test", Worker: []string{self, plan.WorkerCommand}, Note: func(line string) { t.Log(line) },
+		From: from, Provider: o.Provider, Mutations: o.mutations(), Version: "test", Worker: []string{self, plan.WorkerCommand}, Note: func(line string) { t.Log(line) },
 		Progress: func(e plan.Event) {
 			if e.Type == plan.StepEnd {
 				t.Logf("[%d/%d] %s %d ms %s", e.Index, e.Steps, e.Step, e.Elapsed, e.Error)

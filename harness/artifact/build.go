@@ -7,11 +7,17 @@ import (
 	"context"
 	"fmt"
 	"io"
+	"maps"
+	"slices"
 )
 
 // Build makes everything of a set that needs no docker: programs, base systems and
-// charts. NodeImages then only has to bake.
+// charts. NodeImages then only has to bake; of a cluster of processes Programs has nothing
+// left to do.
 func (s *Store) Build(ctx context.Context, set Set) error {
+	if set.Processes {
+		return s.buildProcesses(ctx, set)
+	}
 	if s.from == Registry {
 		return s.fetchAll(ctx, set)
 	}
@@ -21,6 +27,18 @@ func (s *Store) Build(ctx context.Context, set Set) error {
 	}
 	if _, err := s.ensureAll(ctx, p); err != nil {
 		return err
+	}
+	return nil
+}
+
+func (s *Store) buildProcesses(ctx context.Context, set Set) error {
+	if _, err := s.Programs(ctx, set); err != nil {
+		return err
+	}
+	for _, component := range slices.Sorted(maps.Keys(set.Components)) {
+		if _, err := s.Chart(ctx, component, set.Components[component]); err != nil {
+			return err
+		}
 	}
 	return nil
 }

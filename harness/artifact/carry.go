@@ -13,20 +13,19 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
-
-	"github.com/lbmatrix/lbmatrix/harness/artifact/gobuild"
 )
 
 // carriedFile makes a store one that was carried here: it holds what somebody elsewhere
 // put into it, and makes nothing.
 const carriedFile = "carried.json"
 
-// carried says what a carried store holds beside its artifacts, whose keys need a Go
-// toolchain's version to be known and no toolchain.
+// carried says what a carried store holds. The keys of artifacts are not known there: they
+// need a toolchain, or the digests of who fetched them.
 type carried struct {
-	Go     string            `json:"go"`     // version of the toolchain that made the programs
-	Own    map[string]string `json:"own"`    // programs of this module: name -> file below the store
-	Charts map[string]string `json:"charts"` // "metallb v0.15.2" -> folder below the store
+	Source   Source            `json:"source"`   // where programs and charts came from
+	Own      map[string]string `json:"own"`      // programs of this module: name -> file below the store
+	Programs map[string]string `json:"programs"` // "etcd v3.7.3" -> folder below the store
+	Charts   map[string]string `json:"charts"`   // "metallb v0.15.2" -> folder below the store
 }
 
 // readCarried is nil for a store that makes its own.
@@ -68,15 +67,24 @@ func (s *Store) carriedChart(title string) (string, error) {
 	return filepath.Join(s.dir, dir), nil
 }
 
+// carriedPrograms are the folders of a set's programs, by part.
+func (s *Store) carriedPrograms(set Set) (map[string]string, error) {
+	dirs := map[string]string{}
+	for part, version := range processParts(set) {
+		dir, ok := s.carried.Programs[part+" "+version]
+		if !ok {
+			return nil, fmt.Errorf("find the programs of %s %s: %w", part, version, errNotCarried)
+		}
+		dirs[part] = filepath.Join(s.dir, dir)
+	}
+	return dirs, nil
+}
+
 // Carry lays a store out in the empty folder dir that gives, on a machine without network
 // and toolchain, the programs and charts of sets: what a cluster of processes needs. What
 // is not there yet is built. Files are hard links where they can be.
 func (s *Store) Carry(ctx context.Context, sets []Set, dir string) error {
-	c := carried{Own: map[string]string{}, Charts: map[string]string{}}
-	var err error
-	if c.Go, err = gobuild.Version(ctx); err != nil {
-		return fmt.Errorf("carry artifacts: %w", err)
-	}
+	c := carried{Source: s.from, Own: map[string]string{}, Programs: map[string]string{}, Charts: map[string]string{}}
 	for _, sub := range storeFolders() {
 		if err := os.MkdirAll(filepath.Join(dir, sub), 0o755); err != nil {
 			return fmt.Errorf("carry artifacts: %w", err)
@@ -111,15 +119,15 @@ func (s *Store) carrySet(ctx context.Context, set Set, dir string, c *carried) e
 		return err
 	}
 	for _, r := range recipes {
-		to := filepath.Join(dir, "artifacts", r.folder())
-		if _, err := os.Stat(to); err == nil {
+		if c.Programs[r.title()] != "" {
 			continue // another set has it too
 		}
 		from, err := s.ensure(ctx, r)
 		if err != nil {
 			return err
 		}
-		if err := linkTree(from, to); err != nil {
+		c.Programs[r.title()] = filepath.Join("artifacts", r.folder())
+		if err := linkTree(from, filepath.Join(dir, c.Programs[r.title()])); err != nil {
 			return err
 		}
 	}

@@ -25,6 +25,9 @@ const nodeRecipe = "node-1"
 type Set struct {
 	Kubernetes string
 	Components map[string]string // e.g. {"metallb": "v0.15.2"}
+	// Processes says that the cluster is one of processes: with the registry source it takes
+	// programs out of published images, and no node image.
+	Processes bool
 }
 
 // NodeImages are image references, all present in the daemon they were made in.
@@ -77,7 +80,7 @@ func (s *Store) NodeImages(ctx context.Context, d *docker.Client, set Set) (Node
 func (s *Store) ensureAll(ctx context.Context, p parts) (map[string]string, error) {
 	// Each chain is made one after the other: side by side the two parts of Kubernetes would
 	// both compile the packages that they share.
-	chains := [][]string{{"rootfs"}, {partKubernetes, partKubernetesNode}, {"etcd"}, {"cni-plugins"}, {"coredns"}}
+	chains := [][]string{{"rootfs"}, {partKubernetes, partKubernetesNode}, {partEtcd}, {"cni-plugins"}, {"coredns"}}
 	for _, a := range p.addons {
 		for _, name := range []string{a, baseName(a)} {
 			if _, ok := p.recipes[name]; ok {

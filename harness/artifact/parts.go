@@ -52,7 +52,7 @@ func (s *Store) parts(ctx context.Context, d *docker.Client, set Set) (parts, er
 // plan finds the recipes of a set. d, which may be nil, is where own builds are looked for.
 func (s *Store) plan(ctx context.Context, d *docker.Client, set Set) (parts, error) {
 	p := parts{version: set.Kubernetes, recipes: map[string]recipe{}, pins: map[string]pin{}}
-	want := map[string]string{partKubernetes: set.Kubernetes, "etcd": "", "coredns": "", "cni-plugins": ""}
+	want := map[string]string{partKubernetes: set.Kubernetes, partEtcd: "", "coredns": "", "cni-plugins": ""}
 	for component, version := range set.Components {
 		if _, core := want[component]; !core {
 			a, err := lookupAddon(component)
@@ -132,7 +132,7 @@ func (p parts) names() names {
 	}
 	common = append(common, standInKey(p.standIns)...)
 	shared := hashStrings(common...)
-	control := hashStrings(shared, p.recipes["etcd"].key())
+	control := hashStrings(shared, p.recipes[partEtcd].key())
 	nodes := hashStrings(control, p.probe.digest)
 	probe := probeRef(p.probe)
 	return names{

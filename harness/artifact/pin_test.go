@@ -4,7 +4,6 @@
 package artifact
 
 import (
-	"context"
 	"slices"
 	"testing"
 	"testing/fstest"
@@ -169,7 +168,7 @@ func TestPruneKeepsWhatKeptImagesStandOn(t *testing.T) {
 // Each program of Kubernetes is in one of its two artifacts, and clusters of processes need
 // none of the second.
 func TestKubernetesIsTwoArtifacts(t *testing.T) {
-	m := moduleProvider{goVersion: func(context.Context) (string, error) { return "go1.26.8", nil }}
+	m := moduleProvider{}
 	keys := map[string]bool{}
 	for _, version := range Versions(partKubernetes) {
 		p, err := loadPin(fixtures.Components, partKubernetes, version)

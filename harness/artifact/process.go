@@ -4,6 +4,7 @@
 package artifact
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"maps"
@@ -19,25 +20,13 @@ import (
 // lbprobe, by name.
 // A name that two components give to a program of theirs is refused.
 func (s *Store) Programs(ctx context.Context, set Set) (map[string]string, error) {
-	recipes, err := s.programRecipes(ctx, set)
+	dirs, err := s.programDirs(ctx, set)
 	if err != nil {
-		return nil, fmt.Errorf("plan programs: %w", err)
-	}
-	dirs := make([]string, len(recipes))
-	group, gctx := errgroup.WithContext(ctx)
-	group.SetLimit(2) // a Go build alone keeps the processors busy
-	for i, r := range recipes {
-		group.Go(func() (err error) {
-			dirs[i], err = s.ensure(gctx, r)
-			return err
-		})
-	}
-	if err := group.Wait(); err != nil {
 		return nil, err
 	}
 	found := map[string]string{}
-	for i, dir := range dirs {
-		if err := addPrograms(found, recipes[i].name, dir); err != nil {
+	for _, part := range slices.Sorted(maps.Keys(dirs)) {
+		if err := addPrograms(found, part, dirs[part]); err != nil {
 			return nil, err
 		}
 	}
@@ -49,7 +38,35 @@ func (s *Store) Programs(ctx context.Context, set Set) (map[string]string, error
 	return found, nil
 }
 
-// HasPrograms says whether Programs has nothing to build but the project's own.
+// programDirs makes the folders of a set's programs, by part.
+func (s *Store) programDirs(ctx context.Context, set Set) (map[string]string, error) {
+	if s.carried != nil {
+		return s.carriedPrograms(set)
+	}
+	recipes, err := s.programRecipes(ctx, set)
+	if err != nil {
+		return nil, fmt.Errorf("plan programs: %w", err)
+	}
+	made := make([]string, len(recipes))
+	group, gctx := errgroup.WithContext(ctx)
+	group.SetLimit(2) // a Go build alone keeps the processors busy
+	for i, r := range recipes {
+		group.Go(func() (err error) {
+			made[i], err = s.ensure(gctx, r)
+			return err
+		})
+	}
+	if err := group.Wait(); err != nil {
+		return nil, err
+	}
+	dirs := map[string]string{}
+	for i, r := range recipes {
+		dirs[r.name] = made[i]
+	}
+	return dirs, nil
+}
+
+// HasPrograms says whether Programs has nothing to build or fetch but the project's own.
 func (s *Store) HasPrograms(ctx context.Context, set Set) (bool, error) {
 	recipes, err := s.programRecipes(ctx, set)
 	if err != nil {
@@ -63,16 +80,24 @@ func (s *Store) HasPrograms(ctx context.Context, set Set) (bool, error) {
 	return true, nil
 }
 
+// partEtcd is a part of every cluster.
+const partEtcd = "etcd"
+
+// processParts are the parts of a cluster of processes, with their versions.
+func processParts(set Set) map[string]string {
+	parts := map[string]string{partKubernetes: set.Kubernetes, partEtcd: ""}
+	maps.Copy(parts, set.Components)
+	for part, version := range parts {
+		parts[part] = cmp.Or(version, usual(part))
+	}
+	return parts
+}
+
 func (s *Store) programRecipes(ctx context.Context, set Set) ([]recipe, error) {
-	want := map[string]string{partKubernetes: set.Kubernetes, "etcd": ""}
-	maps.Copy(want, set.Components)
+	parts := processParts(set)
 	var out []recipe
-	for _, component := range slices.Sorted(maps.Keys(want)) {
-		version := want[component]
-		if version == "" {
-			version = usual(component)
-		}
-		r, err := s.source.programs(ctx, component, version)
+	for _, part := range slices.Sorted(maps.Keys(parts)) {
+		r, err := s.source.programs(ctx, part, parts[part])
 		if err != nil {
 			return nil, err
 		}
@@ -96,8 +121,8 @@ func addPrograms(found map[string]string, component, dir string) error {
 			continue
 		}
 		name := e.Name()
-		if component == "etcd" && name == "server" { // go build names it after the folder of its package
-			name = "etcd"
+		if component == partEtcd && name == "server" { // go build names it after the folder of its package
+			name = partEtcd
 		}
 		if other, taken := found[name]; taken {
 			return fmt.Errorf("list the programs of %s: %s is a program of another component too: %s", component, name, other)

@@ -20,20 +20,9 @@ import (
 const programsRecipe = "programs-1"
 
 // moduleProvider builds components from their Go modules.
-type moduleProvider struct {
-	goVersion func(context.Context) (string, error) // of the toolchain that builds, or has built
-}
+type moduleProvider struct{}
 
-// modules knows the toolchain that builds programs, or the one that has built those which
-// were carried here.
-func modules(c *carried) moduleProvider {
-	if c == nil {
-		return moduleProvider{goVersion: gobuild.Version}
-	}
-	return moduleProvider{goVersion: func(context.Context) (string, error) { return c.Go, nil }}
-}
-
-func (m moduleProvider) programs(ctx context.Context, part, version string) (recipe, error) {
+func (moduleProvider) programs(ctx context.Context, part, version string) (recipe, error) {
 	component, in := partOf(part)
 	p, err := loadPin(fixtures.Components, component, version)
 	if err != nil {
@@ -43,7 +32,7 @@ func (m moduleProvider) programs(ctx context.Context, part, version string) (rec
 	if len(tools) == 0 {
 		return recipe{}, fmt.Errorf("the pin of %s %s has no program of %s", component, version, part)
 	}
-	goVersion, err := m.goVersion(ctx)
+	goVersion, err := gobuild.Version(ctx)
 	if err != nil {
 		return recipe{}, err
 	}

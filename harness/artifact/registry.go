@@ -65,26 +65,48 @@ type Published struct {
 	chart  *fetch.Chart
 }
 
-// Published lists what a set takes with the registry source: the node image, the images
-// and the charts of its components. What the user's own builds stand in for is left out.
+// Published lists what a set takes with the registry source: the node image and the images
+// of its components, or the images that the programs of a cluster of processes are in; then
+// the charts of its components. What the user's own builds stand in for is left out.
 func (s *Store) Published(set Set) ([]Published, error) {
-	version := cmp.Or(set.Kubernetes, usual("kubernetes"))
-	out := []Published{s.publishedImage(nodeRepository + ":" + version)}
+	images := s.nodeRefs
+	if set.Processes {
+		images = programRefs
+	}
+	refs, err := images(set)
+	if err != nil {
+		return nil, err
+	}
+	var out []Published
+	for _, ref := range refs {
+		out = append(out, s.publishedImage(ref))
+	}
 	for _, component := range slices.Sorted(maps.Keys(set.Components)) {
 		a, err := lookupAddon(component)
 		if err != nil {
 			return nil, err
 		}
-		version := set.Components[component]
-		for _, image := range slices.Sorted(maps.Keys(a.refs)) {
-			if !s.own.stands(component, image) {
-				out = append(out, s.publishedImage(a.ref(image, version)))
-			}
-		}
 		if s.own.Charts[component] == "" {
 			ch := a.published
-			ch.Version = strings.TrimPrefix(version, "v")
+			ch.Version = strings.TrimPrefix(set.Components[component], "v")
 			out = append(out, Published{Name: ch.String(), Host: ch.Host(), Pinned: s.registries.pins.Digest(ch.String()), chart: &ch})
+		}
+	}
+	return out, nil
+}
+
+// nodeRefs are the node image, which comes first, and the images of the components.
+func (s *Store) nodeRefs(set Set) ([]string, error) {
+	out := []string{nodeRepository + ":" + cmp.Or(set.Kubernetes, usual(partKubernetes))}
+	for _, component := range slices.Sorted(maps.Keys(set.Components)) {
+		a, err := lookupAddon(component)
+		if err != nil {
+			return nil, err
+		}
+		for _, image := range slices.Sorted(maps.Keys(a.refs)) {
+			if !s.own.stands(component, image) {
+				out = append(out, a.ref(image, set.Components[component]))
+			}
 		}
 	}
 	return out, nil
@@ -108,7 +130,16 @@ func (s *Store) Served(ctx context.Context, p Published) (digest string, err err
 
 // unpinned is the error for what has no digest.
 func (r *registries) unpinned(name string) error {
-	return fmt.Errorf("no digest is pinned for %s: `lbmatrix images pin` asks for it and writes it to %s", name, r.file)
+	return fmt.Errorf("no digest is pinned for %s: `lbmatrix images pin` (with --provider netns for clusters of namespaces) asks for it and writes it to %s", name, r.file)
+}
+
+// digest is what is pinned for an image or chart.
+func (r *registries) digest(name string) (string, error) {
+	digest := r.pins.Digest(name)
+	if digest == "" {
+		return "", r.unpinned(name)
+	}
+	return digest, nil
 }
 
 // fetchedImage is the folder of an image, fetched now if it is not there.
@@ -134,9 +165,9 @@ func (s *Store) fetchedChart(ctx context.Context, component, version string) (st
 	}
 	ch := a.published
 	ch.Version = strings.TrimPrefix(version, "v")
-	digest := s.registries.pins.Digest(ch.String())
-	if digest == "" {
-		return "", s.registries.unpinned(ch.String())
+	digest, err := s.registries.digest(ch.String())
+	if err != nil {
+		return "", err
 	}
 	dir, err := s.ensure(ctx, recipe{
 		name: "chart-" + component, version: version, inputs: []string{fetchedRecipe, ch.String(), digest},

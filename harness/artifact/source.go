@@ -57,6 +57,9 @@ func Decide(ctx context.Context, o Options, sets []Set) (Source, string, error) 
 	if err != nil {
 		return "", "", err
 	}
+	if s.carried != nil {
+		return s.carried.Source, "", nil // nobody need be asked
+	}
 	hosts := map[string]bool{}
 	for _, set := range sets {
 		published, err := s.Published(set)

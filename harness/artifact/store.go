@@ -82,7 +82,10 @@ func Open(o Options) (*Store, error) {
 	if s.carried, err = readCarried(dir); err != nil {
 		return nil, fmt.Errorf("open artifact store: %w", err)
 	}
-	s.source = modules(s.carried)
+	s.source = moduleProvider{}
+	if s.from == Registry {
+		s.source = registryProvider{s}
+	}
 	for _, sub := range storeFolders() {
 		if err := os.MkdirAll(filepath.Join(dir, sub), 0o755); err != nil {
 			return nil, fmt.Errorf("open artifact store: %w; set LBMATRIX_CACHE to a folder that can be written to", err)

@@ -72,9 +72,9 @@ func (f From) Options(progress func(artifact.Event)) artifact.Options {
 	return artifact.Options{Source: f.Source, Mirrors: f.Mirrors, Pins: f.Pins, Own: f.Own, Progress: progress}
 }
 
-// SetOf lists what a scenario's cluster runs.
-func SetOf(sc *scenario.Scenario) artifact.Set {
-	set := artifact.Set{Kubernetes: sc.Spec.Cluster.Kubernetes, Components: map[string]string{}}
+// SetOf lists what a scenario's cluster runs where a provider makes it.
+func SetOf(sc *scenario.Scenario, provider string) artifact.Set {
+	set := artifact.Set{Kubernetes: sc.Spec.Cluster.Kubernetes, Components: map[string]string{}, Processes: provider == scenario.ProviderNetns}
 	for _, c := range sc.Spec.Components {
 		set.Components[c.Name] = c.Version
 	}
@@ -89,7 +89,11 @@ func (r *execution) openStore(ctx context.Context) error {
 	}
 	var sets []artifact.Set
 	for _, sc := range r.Scenarios {
-		sets = append(sets, SetOf(sc))
+		provider := scenario.ProviderNetns // in a guest, if anywhere, where this machine leaves none
+		if chosen, err := choose(ctx, r.Provider, sc, findDaemon()); err == nil {
+			provider = chosen.provider
+		}
+		sets = append(sets, SetOf(sc, provider))
 	}
 	source, why, err := artifact.Decide(ctx, r.From.Options(nil), sets)
 	if err != nil {

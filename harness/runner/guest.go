@@ -75,7 +75,7 @@ func (r *execution) inGuest(ctx context.Context, sc *scenario.Scenario, dir stri
 	incoming := filepath.Join(logs, "incoming")
 	told := &lines{each: func(line string) { r.note("%s: in the guest: %s", name, line) }}
 	report, err := vm.Run(ctx, vm.Options{
-		Args: guestArgs(sc, r.Mutations), Allowance: guestAllowance, Store: r.store, Program: r.Program, Sets: []artifact.Set{SetOf(sc)},
+		Args: guestArgs(sc, r.Mutations), Allowance: guestAllowance, Store: r.store, Program: r.Program, Sets: []artifact.Set{SetOf(sc, scenario.ProviderNetns)},
 		Files: map[string]string{name + ".yaml": spec}, Dir: logs, Results: incoming, Suits: suits(ctx, sc),
 		Note: func(text string) { r.note("%s: %s", name, text) },
 		Output: func(stream string, data []byte) {

@@ -271,7 +271,7 @@ func (r *execution) configure(ctx context.Context, sc *scenario.Scenario, dir st
 	if err := r.openStore(ctx); err != nil {
 		return c, err
 	}
-	set := SetOf(sc)
+	set := SetOf(sc, c.Provider)
 	c.Versions = map[string]string{
 		"lbmatrix": r.Version, "kubernetes": set.Kubernetes, "kernel": r.matrix.Run.Machine.Kernel, propertySource: string(r.From.Source),
 	}
@@ -287,9 +287,6 @@ func (r *execution) configure(ctx context.Context, sc *scenario.Scenario, dir st
 	if c.Provider == scenario.ProviderKind {
 		err = r.images(ctx, chosen.daemon, set, &c)
 	} else {
-		if r.From.Source == artifact.Registry { // which has images, and no programs
-			c.Versions[propertySource] = fmt.Sprintf("%s (charts), %s (programs)", artifact.Registry, artifact.GoModule)
-		}
 		err = r.programs(ctx, set, &c)
 	}
 	if err != nil {

@@ -84,7 +84,7 @@ func pinned(all []*scenario.Scenario, own artifact.Own) error {
 	var errs []error
 	said := map[string]bool{}
 	for _, sc := range all {
-		if err := artifact.CheckPins(SetOf(sc), own); err != nil && !said[err.Error()] {
+		if err := artifact.CheckPins(SetOf(sc, scenario.ProviderAny), own); err != nil && !said[err.Error()] {
 			said[err.Error()] = true
 			errs = append(errs, fmt.Errorf("scenario %s: %w", sc.Metadata.Name, err))
 		}

@@ -6,12 +6,15 @@
 package fetchtest
 
 import (
+	"archive/tar"
+	"bytes"
 	"fmt"
 	"io"
 	"log"
 	"net/http"
 	"net/http/httptest"
 	"os"
+	"path"
 	"path/filepath"
 	"runtime"
 	"strings"
@@ -19,9 +22,11 @@ import (
 	"github.com/google/go-containerregistry/pkg/name"
 	"github.com/google/go-containerregistry/pkg/registry"
 	v1 "github.com/google/go-containerregistry/pkg/v1"
+	"github.com/google/go-containerregistry/pkg/v1/empty"
 	"github.com/google/go-containerregistry/pkg/v1/mutate"
 	"github.com/google/go-containerregistry/pkg/v1/random"
 	"github.com/google/go-containerregistry/pkg/v1/remote"
+	"github.com/google/go-containerregistry/pkg/v1/tarball"
 	"helm.sh/helm/v3/pkg/chart"
 	"helm.sh/helm/v3/pkg/chartutil"
 	"helm.sh/helm/v3/pkg/repo"
@@ -64,6 +69,47 @@ func (w *World) Push(ref string, img v1.Image) error {
 	return nil
 }
 
+// PushProgram puts an image into the registry that holds one program, at a path below its
+// root, and a link to it.
+func (w *World) PushProgram(ref, at string, program []byte) error {
+	var b bytes.Buffer
+	t := tar.NewWriter(&b)
+	for _, h := range []*tar.Header{
+		{Typeflag: tar.TypeReg, Name: at, Mode: 0o755, Size: int64(len(program))},
+		{Typeflag: tar.TypeSymlink, Name: "bin/" + path.Base(at), Linkname: "/" + at, Mode: 0o777},
+		{Typeflag: tar.TypeReg, Name: "usr/share/doc/" + path.Base(at), Mode: 0o644},
+	} {
+		if err := t.WriteHeader(h); err != nil {
+			return fmt.Errorf("push %s: %w", ref, err)
+		}
+		if h.Size > 0 {
+			if _, err := t.Write(program); err != nil {
+				return fmt.Errorf("push %s: %w", ref, err)
+			}
+		}
+	}
+	if err := t.Close(); err != nil {
+		return fmt.Errorf("push %s: %w", ref, err)
+	}
+	layer, err := tarball.LayerFromOpener(func() (io.ReadCloser, error) { return io.NopCloser(bytes.NewReader(b.Bytes())), nil })
+	if err != nil {
+		return fmt.Errorf("push %s: %w", ref, err)
+	}
+	img, err := mutate.AppendLayers(empty.Image, layer)
+	if err != nil {
+		return fmt.Errorf("push %s: %w", ref, err)
+	}
+	config, err := img.ConfigFile()
+	if err != nil {
+		return fmt.Errorf("push %s: %w", ref, err)
+	}
+	config.Architecture, config.OS = runtime.GOARCH, "linux"
+	if img, err = mutate.ConfigFile(img, config); err != nil {
+		return fmt.Errorf("push %s: %w", ref, err)
+	}
+	return w.Push(ref, img)
+}
+
 // AddChart adds a chart to a repository and renews its index.
 func (w *World) AddChart(repository string, ch *chart.Chart) error {
 	dir := filepath.Join(w.Charts, repository)
@@ -85,7 +131,10 @@ func (w *World) AddChart(repository string, ch *chart.Chart) error {
 
 // Mirrors make the world stand for the hosts that MetalLB's scenarios ask.
 func (w *World) Mirrors() []string {
-	return []string{"docker.io=" + w.Address, "quay.io=" + w.Address, "metallb.github.io=" + w.URL}
+	return []string{
+		"docker.io=" + w.Address, "quay.io=" + w.Address, "registry.k8s.io=" + w.Address, "gcr.io=" + w.Address,
+		"metallb.github.io=" + w.URL,
+	}
 }
 
 // AddMetalLB publishes what a scenario with MetalLB needs: images that hold random bytes
