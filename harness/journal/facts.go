@@ -72,8 +72,13 @@ type Span struct {
 	streams   []string
 }
 
-// Observation returns the phase's observation id, checked for completeness.
+// Observation returns the phase's observation id, checked for completeness. It is looked up
+// once for all checks of the phase.
 func (f Facts) Observation(id string) (Span, error) {
+	return Once(f, "observation "+id, func(f Facts) (Span, error) { return f.observation(id) })
+}
+
+func (f Facts) observation(id string) (Span, error) {
 	if f.j.Disorder != nil {
 		return Span{}, fmt.Errorf("observation %s: %w", id, f.j.Disorder)
 	}

@@ -25,6 +25,12 @@ type traffic struct {
 	again   []Finding // runs that were made again, for want of requests
 }
 
+// sent is a run whose requests are counted, with what is to be said of earlier attempts.
+type sent struct {
+	load
+	again []Finding
+}
+
 // readTraffic reads the traffic to the Service of a purpose.
 func readTraffic(f journal.Facts, purpose string) (traffic, error) {
 	var t traffic
@@ -49,10 +55,16 @@ func readTraffic(f journal.Facts, purpose string) (traffic, error) {
 	if t.service.VIP == "" {
 		return t, &unassignedError{t.service.Name}
 	}
-	var l load
-	if l, t.again, err = sentRun(span, paths, journal.StreamHTTP); err != nil {
+	// One run asks the VIPs of all purposes.
+	sent, err := journal.Once(f, "traffic", func(journal.Facts) (sent, error) {
+		l, again, err := sentRun(span, paths, journal.StreamHTTP)
+		return sent{l, again}, err
+	})
+	if err != nil {
 		return t, err
 	}
+	l := sent.load
+	t.again = sent.again
 	if t.totals, err = l.target(t.service.Name); err != nil {
 		return t, err
 	}

@@ -309,6 +309,30 @@ func TestSettleThatNeverComesToRestSaysSo(t *testing.T) {
 	})
 }
 
+// One sweep is enough where the segment is as it was at rest; where it is not, or never was, it
+// is waited for as ever.
+func TestRested(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		e, _ := lab(t)
+		w := &watcher{}
+		e.Cluster = segment{observer: &slow{host: w}}
+		took := func(second ...bool) time.Duration {
+			w.second = second
+			began := time.Now()
+			found, err := e.Rested(t.Context(), 10*time.Second, OneEach)
+			require.NoError(t, err)
+			require.True(t, OneEach(found))
+			return time.Since(began)
+		}
+		require.Greater(t, took(), 2*time.Second, "never at rest before")
+		require.Equal(t, 500*time.Millisecond, took())
+		require.Greater(t, took(true), 2*time.Second, "a second answer")
+		_, err := e.Settle(t.Context(), time.Second, Crowded)
+		require.NoError(t, err)
+		require.Greater(t, took(), 2*time.Second, "it did not come to rest")
+	})
+}
+
 // slow is a host whose commands take half a second.
 type slow struct{ host cluster.Host }
 

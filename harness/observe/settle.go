@@ -211,10 +211,28 @@ func (e *Env) Settle(ctx context.Context, limit time.Duration, want func(map[str
 		}
 		record.StableMS, record.Stable = asked.Sub(since).Milliseconds(), want(found) && asked.Sub(since) >= stable
 		if record.Stable || time.Now().After(deadline) {
-			e.settled = record
+			e.settled, e.rest = record, nil
+			if record.Stable {
+				e.rest = last
+			}
 			return last, nil
 		}
 	}
+}
+
+// Rested is Settle where the segment may be at rest already: one sweep that finds it as it was
+// when it last came to rest is enough.
+func (e *Env) Rested(ctx context.Context, limit time.Duration, want func(map[string][]string) bool) (map[string][]string, error) {
+	if e.rest != nil {
+		found, err := e.Responders(ctx, slices.Collect(maps.Keys(e.rest)))
+		if err != nil {
+			return nil, err
+		}
+		if want(found) && maps.EqualFunc(found, e.rest, slices.Equal[[]string]) {
+			return found, nil
+		}
+	}
+	return e.Settle(ctx, limit, want)
 }
 
 // assigned lists the VIPs that somebody is to answer for, of the Services that have one.

@@ -70,7 +70,7 @@ func (w *worker) mutate(ctx context.Context, name string, broken, restored journ
 		if err := w.journal.BeginPhase(broken.Name); err != nil {
 			return err
 		}
-		healthy, err := w.env.Settle(ctx, pace.Scale(ctx, settleLimit), observe.OneEach)
+		healthy, err := w.env.Rested(ctx, pace.Scale(ctx, settleLimit), observe.OneEach)
 		if err == nil && !observe.OneEach(healthy) {
 			// What is caught on a segment that was broken already was not caught. It is no
 			// failure of the harness, either: the checks of the baseline say what is wrong.
