@@ -59,6 +59,14 @@ func (s *imageSet) each(ctx context.Context, a *app, names []string, use func(*a
 	if err != nil {
 		return err
 	}
+	if s.provider == scenario.ProviderNetns {
+		if all, err = onNamespaces(all, len(names)+len(s.files) > 0); err != nil {
+			return err
+		}
+		if len(s.from.Images) > 0 {
+			return usageError(errors.New("--image: images of your own run in containers only, and clusters of namespaces have none"))
+		}
+	}
 	from, err := s.from.read(all)
 	if err != nil {
 		return err
@@ -87,6 +95,20 @@ func (s *imageSet) each(ctx context.Context, a *app, names []string, use func(*a
 		}
 	}
 	return nil
+}
+
+// onNamespaces leaves out the scenarios whose clusters cannot be of namespaces; it is a
+// mistake to name one.
+func onNamespaces(all []*scenario.Scenario, named bool) ([]*scenario.Scenario, error) {
+	var out []*scenario.Scenario
+	for _, sc := range all {
+		if runner.GuestCanRun(sc) {
+			out = append(out, sc)
+		} else if named {
+			return nil, usageError(fmt.Errorf("scenario %s: it needs a cluster of provider %s", sc.Metadata.Name, scenario.ProviderKind))
+		}
+	}
+	return out, nil
 }
 
 func (a *app) imagesBuild() *cobra.Command {

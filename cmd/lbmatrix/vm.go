@@ -86,9 +86,9 @@ func (a *app) runInGuest(cmd *cobra.Command, f vmFlags, args []string) error {
 	if f.cpus < 1 || f.memory < 256 || f.timeout < 0 {
 		return usageError(errors.New("vm run: want at least 1 CPU, 256 MiB and no negative --timeout"))
 	}
-	source, err := artifact.ParseSource(f.source)
+	from, err := runner.Specs{Source: f.source}.Read(nil)
 	if err != nil {
-		return usageError(fmt.Errorf("--source: %w", err))
+		return usageError(fmt.Errorf("vm run: %w", err))
 	}
 	cargo, err := a.guestCargo(args)
 	if err != nil {
@@ -100,14 +100,15 @@ func (a *app) runInGuest(cmd *cobra.Command, f vmFlags, args []string) error {
 	}
 	show := newDisplay(a.stderr)
 	defer show.done()
-	source, why, err := artifact.Decide(cmd.Context(), artifact.Options{Source: source}, cargo.sets)
+	source, why, err := artifact.Decide(cmd.Context(), from.Options(nil), cargo.sets)
 	if err != nil {
 		return failed(err)
 	}
 	if why != "" {
 		show.note(why)
 	}
-	store, err := artifact.Open(artifact.Options{Source: source, Progress: show.artifact})
+	from.Source = source
+	store, err := artifact.Open(from.Options(show.artifact))
 	if err != nil {
 		return failed(err)
 	}

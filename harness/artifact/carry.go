@@ -84,7 +84,10 @@ func (s *Store) carriedPrograms(set Set) (map[string]string, error) {
 // and toolchain, the programs and charts of sets: what a cluster of processes needs. What
 // is not there yet is built. Files are hard links where they can be.
 func (s *Store) Carry(ctx context.Context, sets []Set, dir string) error {
-	c := carried{Source: s.from, Own: map[string]string{}, Programs: map[string]string{}, Charts: map[string]string{}}
+	c := carried{Source: GoModule, Own: map[string]string{}, Programs: map[string]string{}, Charts: map[string]string{}}
+	if s.from == Registry {
+		c.Source = Registry
+	}
 	for _, sub := range storeFolders() {
 		if err := os.MkdirAll(filepath.Join(dir, sub), 0o755); err != nil {
 			return fmt.Errorf("carry artifacts: %w", err)

@@ -68,6 +68,10 @@ func (s *Store) programDirs(ctx context.Context, set Set) (map[string]string, er
 
 // HasPrograms says whether Programs has nothing to build or fetch but the project's own.
 func (s *Store) HasPrograms(ctx context.Context, set Set) (bool, error) {
+	if s.carried != nil {
+		_, err := s.carriedPrograms(set)
+		return err == nil, nil //nolint:nilerr // it only says what is missing
+	}
 	recipes, err := s.programRecipes(ctx, set)
 	if err != nil {
 		return false, fmt.Errorf("plan programs: %w", err)

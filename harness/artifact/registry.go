@@ -129,15 +129,23 @@ func (s *Store) Served(ctx context.Context, p Published) (digest string, err err
 }
 
 // unpinned is the error for what has no digest.
-func (r *registries) unpinned(name string) error {
-	return fmt.Errorf("no digest is pinned for %s: `lbmatrix images pin` (with --provider netns for clusters of namespaces) asks for it and writes it to %s", name, r.file)
+func (r *registries) unpinned(set Set, name string) error {
+	return fmt.Errorf("no digest is pinned for %s: `%s` asks for it and writes it to %s", name, set.pinCommand(), r.file)
+}
+
+// pinCommand is what asks for the digests that a set needs.
+func (s Set) pinCommand() string {
+	if s.Processes {
+		return "lbmatrix images pin --provider netns"
+	}
+	return "lbmatrix images pin"
 }
 
 // digest is what is pinned for an image or chart.
-func (r *registries) digest(name string) (string, error) {
+func (r *registries) digest(set Set, name string) (string, error) {
 	digest := r.pins.Digest(name)
 	if digest == "" {
-		return "", r.unpinned(name)
+		return "", r.unpinned(set, name)
 	}
 	return digest, nil
 }
@@ -165,7 +173,7 @@ func (s *Store) fetchedChart(ctx context.Context, component, version string) (st
 	}
 	ch := a.published
 	ch.Version = strings.TrimPrefix(version, "v")
-	digest, err := s.registries.digest(ch.String())
+	digest, err := s.registries.digest(Set{}, ch.String())
 	if err != nil {
 		return "", err
 	}

@@ -46,7 +46,7 @@ func (s *Store) fetchedSet(ctx context.Context, d *docker.Client, set Set) (fetc
 	for _, p := range published {
 		switch {
 		case p.Pinned == "":
-			return fetchedSet{}, s.registries.unpinned(p.Name)
+			return fetchedSet{}, s.registries.unpinned(set, p.Name)
 		case p.chart != nil:
 		case f.node == "": // the first of the list
 			f.node, f.digest = p.Name, p.Pinned

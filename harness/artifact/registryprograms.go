@@ -77,7 +77,7 @@ func (p registryProvider) programs(_ context.Context, part, version string) (rec
 	names := slices.Sorted(maps.Keys(images))
 	inputs, digests := []string{fetchedProgramsRecipe, runtime.GOARCH}, map[string]string{}
 	for _, name := range names {
-		if digests[name], err = p.store.registries.digest(images[name]); err != nil {
+		if digests[name], err = p.store.registries.digest(Set{Processes: true}, images[name]); err != nil {
 			return recipe{}, err
 		}
 		inputs = append(inputs, name, images[name], digests[name])
@@ -144,13 +144,17 @@ func writeProgram(to string, r io.Reader) error {
 	return errors.Join(err, f.Close())
 }
 
-// checkStatic says whether a program needs no interpreter, as a dynamically linked one does.
+// checkStatic says whether a program is for this machine and needs no interpreter, as a
+// dynamically linked one does.
 func checkStatic(file string) error {
 	f, err := elf.Open(file)
 	if err != nil {
 		return fmt.Errorf("it is no program for Linux: %w", err)
 	}
 	defer f.Close()
+	if want := map[string]elf.Machine{"amd64": elf.EM_X86_64, "arm64": elf.EM_AARCH64}[runtime.GOARCH]; f.Machine != want {
+		return fmt.Errorf("it is a program for %s, and this machine is %s: was the manifest of another architecture pinned?", f.Machine, want)
+	}
 	for _, p := range f.Progs {
 		if p.Type == elf.PT_INTERP {
 			return errors.New("it is linked dynamically, and its libraries are in its image only; build it with --source go-module, or run it with --provider kind")

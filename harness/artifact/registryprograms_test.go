@@ -9,6 +9,7 @@ import (
 	"encoding/binary"
 	"os"
 	"path/filepath"
+	"runtime"
 	"strings"
 	"testing"
 
@@ -27,8 +28,12 @@ func executable(t *testing.T, text string, dynamic bool) []byte {
 		kind = elf.PT_INTERP
 	}
 	var b bytes.Buffer
+	machine := elf.EM_X86_64
+	if runtime.GOARCH == "arm64" {
+		machine = elf.EM_AARCH64
+	}
 	h := elf.Header64{
-		Type: uint16(elf.ET_EXEC), Machine: uint16(elf.EM_X86_64), Version: uint32(elf.EV_CURRENT),
+		Type: uint16(elf.ET_EXEC), Machine: uint16(machine), Version: uint32(elf.EV_CURRENT),
 		Phoff: 64, Ehsize: 64, Phentsize: 56, Phnum: 1, Shentsize: 64,
 	}
 	copy(h.Ident[:], elf.ELFMAG+string([]byte{byte(elf.ELFCLASS64), byte(elf.ELFDATA2LSB), byte(elf.EV_CURRENT)}))
@@ -127,20 +132,23 @@ func TestWhatCannotBeTakenOutIsSaid(t *testing.T) {
 	w := published(t)
 	s, err := Open(w.options)
 	require.NoError(t, err)
+	foreign := executable(t, "", false)
+	binary.LittleEndian.PutUint16(foreign[18:], uint16(elf.EM_S390)) // e_machine
 	for name, c := range map[string]struct {
 		at      string
 		program []byte
 		want    string
 	}{
-		"elsewhere":    {"usr/local/bin/kube-scheduler", executable(t, "", false), "there is no program of that name in it"},
-		"dynamic":      {"usr/local/bin/kube-proxy", executable(t, "", true), "it is linked dynamically"},
-		"a script":     {"usr/local/bin/kube-proxy", []byte("#!/bin/sh\n"), "it is no program for Linux"},
-		"just right":   {"usr/local/bin/kube-proxy", executable(t, "", false), ""},
-		"at its root":  {"kube-proxy", executable(t, "", false), ""},
-		"in a package": {"opt/a/b/c/kube-proxy", executable(t, "", false), ""},
+		"elsewhere":         {"usr/local/bin/kube-scheduler", executable(t, "", false), "there is no program of that name in it"},
+		"dynamic":           {"usr/local/bin/kube-proxy", executable(t, "", true), "it is linked dynamically"},
+		"a script":          {"usr/local/bin/kube-proxy", []byte("#!/bin/sh\n"), "it is no program for Linux"},
+		"another machine's": {"usr/local/bin/kube-proxy", foreign, "it is a program for EM_S390"},
+		"just right":        {"usr/local/bin/kube-proxy", executable(t, "", false), ""},
+		"at its root":       {"kube-proxy", executable(t, "", false), ""},
+		"in a package":      {"opt/a/b/c/kube-proxy", executable(t, "", false), ""},
 	} {
 		t.Run(name, func(t *testing.T) {
-			ref := "kube-proxy:" + strings.ReplaceAll(name, " ", "-")
+			ref := "kube-proxy:" + strings.NewReplacer(" ", "-", "'", "").Replace(name)
 			require.NoError(t, w.PushProgram(ref, c.at, c.program))
 			dir := t.TempDir()
 			_, err := s.registries.client.Image(t.Context(), "registry.k8s.io/"+ref, "", dir, func(string) {})

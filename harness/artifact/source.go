@@ -49,16 +49,18 @@ const answerLimit = 10 * time.Second
 // Decide turns Auto into a source, and says why: the registry where everything that the
 // sets need is pinned and every host of it answers, else Go modules. Other sources stay.
 func Decide(ctx context.Context, o Options, sets []Set) (Source, string, error) {
-	if o.Source != Auto && o.Source != "" {
-		return o.Source, "", nil
-	}
+	asked := o.Source
 	o.Source = Registry
 	s, err := Open(o)
-	if err != nil {
+	switch {
+	case err != nil:
 		return "", "", err
-	}
-	if s.carried != nil {
-		return s.carried.Source, "", nil // nobody need be asked
+	case s.carried != nil:
+		return s.carried.Source, "", nil // what is there came from there, whatever was asked for
+	case asked != Auto && asked != "":
+		return asked, "", nil
+	case len(sets) == 0:
+		return GoModule, "", nil // nothing is needed
 	}
 	hosts := map[string]bool{}
 	for _, set := range sets {
@@ -68,7 +70,7 @@ func Decide(ctx context.Context, o Options, sets []Set) (Source, string, error) 
 		}
 		for _, p := range published {
 			if p.Pinned == "" {
-				return GoModule, fmt.Sprintf("components from Go modules: no digest is pinned for %s (`lbmatrix images pin` asks for it)", p.Name), nil
+				return GoModule, fmt.Sprintf("components from Go modules: no digest is pinned for %s (`%s` asks for it)", p.Name, set.pinCommand()), nil
 			}
 			hosts[p.Host] = true
 		}

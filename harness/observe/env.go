@@ -59,8 +59,8 @@ type Env struct {
 	// Progress tells of what takes long.
 	Progress func(message string)
 
-	settled *journal.Settle     // how the segment last came to rest
-	rest    map[string][]string // who answered then, by VIP; nil where it did not
+	settled *journal.Settle     // how the segment came to rest; nil where nobody has waited for that
+	rest    map[string][]string // who answered when it last did, by VIP; nil where it did not
 }
 
 // Observation gathers facts of one kind.

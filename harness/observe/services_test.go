@@ -325,7 +325,11 @@ func TestRested(t *testing.T) {
 			return time.Since(began)
 		}
 		require.Greater(t, took(), 2*time.Second, "never at rest before")
+		require.NotNil(t, e.settled)
 		require.Equal(t, 500*time.Millisecond, took())
+		require.Nil(t, e.settled, "the sweep after it has nothing to tell of a wait")
+		delete(e.rest, "192.0.2.40")
+		require.Greater(t, took(), 2*time.Second, "other VIPs than then")
 		require.Greater(t, took(true), 2*time.Second, "a second answer")
 		_, err := e.Settle(t.Context(), time.Second, Crowded)
 		require.NoError(t, err)

@@ -180,13 +180,10 @@ func (e *Env) Announcer(macs []string) (journal.Node, bool) {
 // Speakers that have not joined yet elect twice for 20-70 ms at boot, and a
 // handover gives 30-200 ms of two honest answers.
 func (e *Env) Settle(ctx context.Context, limit time.Duration, want func(map[string][]string) bool) (map[string][]string, error) {
-	services, err := e.Services(ctx)
-	if err != nil {
-		return nil, err
-	}
-	vips := assigned(services)
-	if len(vips) == 0 {
-		return nil, nil // nobody can answer; the checks say that no VIP is assigned
+	e.settled, e.rest = nil, nil
+	vips, err := e.answered(ctx)
+	if err != nil || len(vips) == 0 {
+		return nil, err // nobody can answer; the checks say that no VIP is assigned
 	}
 	stable := e.Scenario.Spec.Limits.StableFor.D()
 	if pace.Of(ctx) > 1 {
@@ -221,18 +218,34 @@ func (e *Env) Settle(ctx context.Context, limit time.Duration, want func(map[str
 }
 
 // Rested is Settle where the segment may be at rest already: one sweep that finds it as it was
-// when it last came to rest is enough.
+// when it last came to rest, with the VIPs of then, is enough, whatever has happened in
+// between. What speakers on a slow machine feign some seconds later it does not see, which a
+// wait would only have made a little less likely in the minute that follows.
 func (e *Env) Rested(ctx context.Context, limit time.Duration, want func(map[string][]string) bool) (map[string][]string, error) {
-	if e.rest != nil {
-		found, err := e.Responders(ctx, slices.Collect(maps.Keys(e.rest)))
+	vips, err := e.answered(ctx)
+	if err != nil {
+		return nil, err
+	}
+	if len(vips) > 0 && e.rest != nil {
+		found, err := e.Responders(ctx, vips)
 		if err != nil {
 			return nil, err
 		}
 		if want(found) && maps.EqualFunc(found, e.rest, slices.Equal[[]string]) {
+			e.settled = nil // nobody has waited
 			return found, nil
 		}
 	}
 	return e.Settle(ctx, limit, want)
+}
+
+// answered lists the VIPs that somebody is to answer for now.
+func (e *Env) answered(ctx context.Context) ([]string, error) {
+	services, err := e.Services(ctx)
+	if err != nil {
+		return nil, err
+	}
+	return assigned(services), nil
 }
 
 // assigned lists the VIPs that somebody is to answer for, of the Services that have one.

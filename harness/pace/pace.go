@@ -13,6 +13,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math"
 	"os/exec"
 	"time"
 )
@@ -82,18 +83,16 @@ func Of(ctx context.Context) float64 {
 // Scale stretches a limit by the context's factor.
 func Scale(ctx context.Context, limit time.Duration) time.Duration { return Stretch(limit, Of(ctx)) }
 
-// carried is what a machine carries, in new HTTP connections a second, times its factor: a
-// guest 18 times slower than its host was measured to carry some 220, and to lose two of 1200
-// when it was offered 300.
-const carried = 18 * 220
+// unhurried is the factor up to which a machine is offered all that is asked of an ordinary
+// one. A guest 18 times slower than its host was measured to carry some 220 new HTTP
+// connections a second, and to lose two of 1200 when it was offered the usual 300: half of
+// what it carried leaves room for a busier host, and 18 * 110 / 300 is 6.6.
+const unhurried = 6.6
 
 // Rate is how many requests a second a machine can be offered that asks perSecond of an
-// ordinary one, at least 1: no more than half of what it carries, which leaves room for a busier host.
+// ordinary one, at least 1. Past unhurried it falls as the factor grows.
 func Rate(ctx context.Context, perSecond int) int {
-	if Of(ctx) <= 1 {
-		return max(1, perSecond)
-	}
-	return max(1, min(perSecond, int(carried/2/Of(ctx))))
+	return max(1, int(math.Round(float64(perSecond)*min(1, unhurried/Of(ctx)))))
 }
 
 // Stretch stretches a limit by a factor, and never shortens it.

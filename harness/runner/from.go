@@ -81,19 +81,38 @@ func SetOf(sc *scenario.Scenario, provider string) artifact.Set {
 	return set
 }
 
+// sets lists what the clusters of the run need, where that is not decided yet. Scenarios
+// that no provider is left for will not run.
+func (r *execution) sets(ctx context.Context) ([]artifact.Set, error) {
+	if r.From.Source != artifact.Auto && r.From.Source != "" {
+		return nil, nil
+	}
+	var sets []artifact.Set
+	for _, sc := range r.Scenarios {
+		chosen, err := choose(ctx, r.Provider, sc, findDaemon())
+		if ctx.Err() != nil {
+			return nil, context.Cause(ctx)
+		}
+		if err != nil {
+			continue
+		}
+		if chosen.daemon != nil && r.wantsGuest(sc, preflightCheck(ctx, chosen.daemon, sc)) {
+			chosen.provider = scenario.ProviderNetns // in the guest
+		}
+		sets = append(sets, SetOf(sc, chosen.provider))
+	}
+	return sets, nil
+}
+
 // openStore decides once for all scenarios of the run: a matrix whose rows come from
 // different places compares nothing.
 func (r *execution) openStore(ctx context.Context) error {
 	if r.store != nil {
 		return nil
 	}
-	var sets []artifact.Set
-	for _, sc := range r.Scenarios {
-		provider := scenario.ProviderNetns // in a guest, if anywhere, where this machine leaves none
-		if chosen, err := choose(ctx, r.Provider, sc, findDaemon()); err == nil {
-			provider = chosen.provider
-		}
-		sets = append(sets, SetOf(sc, provider))
+	sets, err := r.sets(ctx)
+	if err != nil {
+		return err
 	}
 	source, why, err := artifact.Decide(ctx, r.From.Options(nil), sets)
 	if err != nil {

@@ -60,8 +60,9 @@ type Options struct {
 // harness itself; what went wrong in a scenario is in the matrix.
 func Run(ctx context.Context, o Options) (report.Matrix, string, error) {
 	r := &execution{Options: o}
-	if r.Provider == "" {
-		r.Provider = ProviderAuto
+	var err error
+	if r.Provider, err = ParseProvider(o.Provider); err != nil {
+		return r.matrix, "", fmt.Errorf("run: %w", err)
 	}
 	if err := r.begin(); err != nil {
 		return r.matrix, r.dir, err

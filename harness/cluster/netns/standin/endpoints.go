@@ -103,8 +103,11 @@ func (a *Agent) endpointsOf(ctx context.Context, s *corev1.Service, family corev
 	var err error
 	if made {
 		err = write()
-	} else if _, err = client.Create(ctx, slice, metav1.CreateOptions{}); apierrors.IsAlreadyExists(err) {
-		err = write() // the answer to an earlier try was lost
+	}
+	if !made || apierrors.IsNotFound(err) { // or somebody has deleted it
+		if _, err = client.Create(ctx, slice, metav1.CreateOptions{}); apierrors.IsAlreadyExists(err) {
+			err = write() // the answer to an earlier try was lost
+		}
 	}
 	if err != nil {
 		return fmt.Errorf("write endpoints of Service %s/%s: %w", s.Namespace, s.Name, err)

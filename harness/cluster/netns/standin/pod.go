@@ -166,11 +166,11 @@ func (p *pod) start(ctx context.Context, a *Agent, restarts int32) (<-chan error
 		return nil, err
 	}
 	defer leave()
-	defer time.AfterFunc(pace.Scale(ctx, startTurn), leave).Stop()
 	ended, err := a.o.Runtime.Start(ctx, c)
 	if err != nil {
 		return nil, err
 	}
+	defer time.AfterFunc(pace.Scale(ctx, startTurn), leave).Stop()
 	p.mu.Lock()
 	p.container = &c
 	p.mu.Unlock()

@@ -21,18 +21,18 @@ func TestStartsProperty(t *testing.T) {
 	rapid.Check(t, func(r *rapid.T) {
 		most := rapid.IntRange(1, 4).Draw(r, "most")
 		type comer struct {
-			at, patience, stays int // milliseconds
+			at, patience, stays int // milliseconds; 1000 is longer than all take together
 			critical            bool
 		}
 		comers := rapid.SliceOfN(rapid.Custom(func(r *rapid.T) comer {
 			return comer{
-				at: rapid.IntRange(0, 20).Draw(r, "at"), patience: rapid.IntRange(1, 30).Draw(r, "patience"),
+				at: rapid.IntRange(0, 20).Draw(r, "at"), patience: rapid.SampledFrom([]int{1, 3, 10, 30, 1000}).Draw(r, "patience"),
 				stays: rapid.IntRange(0, 10).Draw(r, "stays"), critical: rapid.Bool().Draw(r, "critical"),
 			}
 		}), 0, 20).Draw(r, "comers")
 		synctest.Test(t, func(t *testing.T) {
 			s := newStarts(most)
-			var inside, came, ended atomic.Int32
+			var inside, ended atomic.Int32
 			for _, c := range comers {
 				go func() {
 					defer ended.Add(1)
@@ -41,9 +41,11 @@ func TestStartsProperty(t *testing.T) {
 					defer cancel()
 					leave, err := s.enter(ctx, c.critical)
 					if err != nil {
+						if c.patience == 1000 {
+							t.Errorf("one that waits long enough got no turn: %v", err)
+						}
 						return
 					}
-					came.Add(1)
 					if n := inside.Add(1); n > int32(most) {
 						t.Errorf("%d are inside, %d at most may be", n, most)
 					}
@@ -53,7 +55,7 @@ func TestStartsProperty(t *testing.T) {
 					leave() // twice is once
 				}()
 			}
-			time.Sleep(time.Second)
+			time.Sleep(2 * time.Second)
 			synctest.Wait()
 			require.EqualValues(t, len(comers), ended.Load())
 			require.Equal(t, most, s.free, "every turn was given back")
