@@ -83,16 +83,12 @@ func Of(ctx context.Context) float64 {
 // Scale stretches a limit by the context's factor.
 func Scale(ctx context.Context, limit time.Duration) time.Duration { return Stretch(limit, Of(ctx)) }
 
-// unhurried is the factor up to which a machine is offered all that is asked of an ordinary
-// one. A guest 18 times slower than its host was measured to carry some 220 new HTTP
-// connections a second, and to lose two of 1200 when it was offered the usual 300: half of
-// what it carried leaves room for a busier host, and 18 * 110 / 300 is 6.6.
-const unhurried = 6.6
-
 // Rate is how many requests a second a machine can be offered that asks perSecond of an
-// ordinary one, at least 1. Past unhurried it falls as the factor grows.
+// ordinary one, at least 1. It falls with the square root of the factor: a guest 18 times slower
+// than its host was measured to carry some 220 new HTTP connections a second, and to lose two of
+// 1200 when it was offered 300. A quarter of that leaves room for a busier host.
 func Rate(ctx context.Context, perSecond int) int {
-	return max(1, int(math.Round(float64(perSecond)*min(1, unhurried/Of(ctx)))))
+	return max(1, int(float64(perSecond)/math.Sqrt(Of(ctx))))
 }
 
 // Stretch stretches a limit by a factor, and never shortens it.
