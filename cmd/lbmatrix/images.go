@@ -77,15 +77,7 @@ func (s *imageSet) each(ctx context.Context, a *app, names []string, use func(*a
 	for _, sc := range all {
 		sets = append(sets, runner.SetOf(sc, cmp.Or(s.provider, scenario.ProviderKind)))
 	}
-	source, why, err := artifact.Decide(ctx, from.Options(nil), sets)
-	if err != nil {
-		return failed(err)
-	}
-	if why != "" {
-		show.note(why)
-	}
-	from.Source = source
-	store, err := artifact.Open(from.Options(show.artifact))
+	store, err := openStore(ctx, from, sets, show)
 	if err != nil {
 		return failed(err)
 	}
@@ -95,6 +87,19 @@ func (s *imageSet) each(ctx context.Context, a *app, names []string, use func(*a
 		}
 	}
 	return nil
+}
+
+// openStore decides where artifacts come from, says why, and opens the store.
+func openStore(ctx context.Context, from runner.From, sets []artifact.Set, show *display) (*artifact.Store, error) {
+	source, why, err := artifact.Decide(ctx, from.Options(nil), sets)
+	if err != nil {
+		return nil, err
+	}
+	if why != "" {
+		show.note(why)
+	}
+	from.Source = source
+	return artifact.Open(from.Options(show.artifact))
 }
 
 // onNamespaces leaves out the scenarios whose clusters cannot be of namespaces; it is a

@@ -100,15 +100,7 @@ func (a *app) runInGuest(cmd *cobra.Command, f vmFlags, args []string) error {
 	}
 	show := newDisplay(a.stderr)
 	defer show.done()
-	source, why, err := artifact.Decide(cmd.Context(), from.Options(nil), cargo.sets)
-	if err != nil {
-		return failed(err)
-	}
-	if why != "" {
-		show.note(why)
-	}
-	from.Source = source
-	store, err := artifact.Open(from.Options(show.artifact))
+	store, err := openStore(cmd.Context(), from, cargo.sets, show)
 	if err != nil {
 		return failed(err)
 	}

@@ -35,6 +35,11 @@ func (s *Store) buildProcesses(ctx context.Context, set Set) error {
 	if _, err := s.Programs(ctx, set); err != nil {
 		return err
 	}
+	return s.charts(ctx, set)
+}
+
+// charts makes the charts of a set's components.
+func (s *Store) charts(ctx context.Context, set Set) error {
 	for _, component := range slices.Sorted(maps.Keys(set.Components)) {
 		if _, err := s.Chart(ctx, component, set.Components[component]); err != nil {
 			return err
@@ -84,12 +89,7 @@ func (s *Store) fetchAll(ctx context.Context, set Set) error {
 	if _, err := s.contents(ctx, f); err != nil {
 		return err
 	}
-	for component, version := range set.Components {
-		if _, err := s.Chart(ctx, component, version); err != nil {
-			return err
-		}
-	}
-	return nil
+	return s.charts(ctx, set)
 }
 
 func (s *Store) saveFetched(ctx context.Context, set Set, w io.Writer) ([]string, error) {

@@ -61,12 +61,12 @@ func published(t *testing.T) world {
 	}}
 }
 
-// pin writes down what is served, as `lbmatrix images pin` does.
-func (w world) pin(t *testing.T) pins.Pins {
+// pin writes down what is served of a set, as `lbmatrix images pin` does.
+func (w world) pin(t *testing.T, set Set) pins.Pins {
 	t.Helper()
 	s, err := Open(w.options)
 	require.NoError(t, err)
-	all, err := s.Published(metallbSet())
+	all, err := s.Published(set)
 	require.NoError(t, err)
 	var p pins.Pins
 	for _, one := range all {
@@ -86,7 +86,7 @@ func TestASetIsFetchedAsPinned(t *testing.T) {
 	require.ErrorContains(t, err, "no digest is pinned for docker.io/kindest/node:v1.35.4")
 	require.ErrorContains(t, err, "lbmatrix images pin")
 
-	p := w.pin(t)
+	p := w.pin(t, metallbSet())
 	require.Equal(t, []string{
 		"docker.io/kindest/node:v1.35.4", "https://metallb.github.io/metallb/metallb:0.15.2",
 		"quay.io/metallb/controller:v0.15.2", "quay.io/metallb/speaker:v0.15.2",
@@ -125,7 +125,7 @@ func TestASetIsFetchedAsPinned(t *testing.T) {
 
 func TestTheWrongDigestIsRefused(t *testing.T) {
 	w := published(t)
-	p := w.pin(t)
+	p := w.pin(t, metallbSet())
 	ref := "quay.io/metallb/speaker:v0.15.2"
 	moved, err := random.Image(500, 1)
 	require.NoError(t, err)
@@ -152,7 +152,7 @@ func TestAutoSaysWhatItTakes(t *testing.T) {
 	require.NoError(t, err)
 	require.Equal(t, GoModule, source)
 	require.Contains(t, why, "no digest is pinned for")
-	w.pin(t)
+	w.pin(t, metallbSet())
 	source, why, err = Decide(t.Context(), w.options, []Set{metallbSet()})
 	require.NoError(t, err)
 	require.Equal(t, Registry, source)
@@ -183,7 +183,7 @@ func ownImage(t *testing.T, content string) v1.Image {
 
 func TestOwnImagesStandIn(t *testing.T) {
 	w := published(t)
-	w.pin(t)
+	w.pin(t, metallbSet())
 	archive := filepath.Join(t.TempDir(), "mine.tar")
 	controller, err := name.NewTag("example.org/me/controller:dev")
 	require.NoError(t, err)

@@ -16,7 +16,6 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/lbmatrix/lbmatrix/harness/artifact/fetch"
-	"github.com/lbmatrix/lbmatrix/harness/artifact/pins"
 )
 
 // executable is a file that says of itself that it is a program for Linux: with an
@@ -67,20 +66,11 @@ func TestProgramsAreTakenOutOfImages(t *testing.T) {
 	require.ErrorContains(t, err, "no digest is pinned for gcr.io/etcd-development/etcd:"+etcd)
 	require.ErrorContains(t, err, "--provider netns")
 
-	all, err := s.Published(processSet())
-	require.NoError(t, err)
-	var p pins.Pins
-	for _, one := range all {
-		digest, err := s.Served(t.Context(), one)
-		require.NoError(t, err)
-		p = p.With(one.Name, digest)
-	}
 	require.Equal(t, []string{
 		"gcr.io/etcd-development/etcd:" + etcd, "https://metallb.github.io/metallb/metallb:0.15.2",
 		"quay.io/metallb/controller:v0.15.2", "quay.io/metallb/speaker:v0.15.2",
 		"registry.k8s.io/kube-apiserver:v1.35.4", "registry.k8s.io/kube-proxy:v1.35.4", "registry.k8s.io/kubectl:v1.35.4",
-	}, p.Names())
-	require.NoError(t, p.WriteFile(w.options.Pins))
+	}, w.pin(t, processSet()).Names())
 
 	source, why, err := Decide(t.Context(), Options{Mirrors: w.options.Mirrors, Pins: w.options.Pins, Dir: w.options.Dir}, []Set{processSet()})
 	require.NoError(t, err)
